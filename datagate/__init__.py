@@ -1,0 +1,1 @@
+"""datagate: row and column filtering at the moment of action."""

@@ -1,0 +1,84 @@
+"""What an engine's catalog says of relations, as far as the road needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from datagate.model.names import RelationName
+
+
+class RelationKind(Enum):
+    """PostgreSQL's pg_class.relkind, as far as a FROM clause may name it."""
+
+    TABLE = "r"
+    PARTITIONED = "p"
+    VIEW = "v"
+    MATERIALIZED_VIEW = "m"
+    FOREIGN = "f"
+    SEQUENCE = "S"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column.
+
+    ``type`` is the internal name of its type (``int4``, ``varchar``, ``_text`` for text[]), with the
+    schema in ``type_schema``; ``type_text`` its SQL spelling with modifiers (``character varying(20)``);
+    ``base_type`` the internal name after resolving domains; ``generated`` for generated-always columns.
+    """
+
+    name: str
+    type: str
+    type_schema: str
+    type_text: str
+    base_type: str
+    not_null: bool
+    has_default: bool
+    generated: bool
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A relation with its columns in order.
+
+    ``primary_key``: its columns, empty without one. ``parent``: the table that it is a partition or
+    inheritance child of. ``view_sql``: a view's own query text with everything qualified.
+    ``view_columns``: for a view, the columns of other relations that it depends on.
+    """
+
+    oid: int
+    name: RelationName
+    kind: RelationKind
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    parent: RelationName | None
+    view_sql: str | None
+    view_columns: tuple[tuple[RelationName, str], ...]
+
+    def column(self, name: str) -> Column | None:
+        """The column of that exact name, or None."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """One reading of the catalog.
+
+    ``search_path``: the schemas searched for unqualified names, in order,
+    pg_catalog included where the engine searches it. ``version`` changes when anything in here does.
+    """
+
+    version: str
+    server_version: int
+    search_path: tuple[str, ...]
+    relations: Mapping[RelationName, Relation]
+    functions: frozenset[str]
+    types: frozenset[str]
+    user_operators: frozenset[str]
+    user_functions: frozenset[str]
