@@ -1,0 +1,163 @@
+"""PostgreSQL's own parser (libpg_query, PostgreSQL 18 grammar), as the road uses it.
+
+Three calls: text to tree (plain dicts, as libpg_query's JSON output gives them), text to canonical text, and tree to
+text. Canonical text goes from the C parser straight to the C deparser, so that no depth limit of a Python decoder
+stands between them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf import json_format
+from postgast import native
+from postgast.pg_query_pb2 import ParseResult, ScanResult, ScanToken, Token
+
+from datagate.errors import StatementSyntaxError, UnsupportedConstruct
+
+Tree = dict[str, Any]
+"""A libpg_query node: ``{"SelectStmt": {...}}``; enums are strings, absent fields have their default."""
+
+MAX_TEXT = 1_000_000
+"""Longest statement text read, in bytes of UTF-8."""
+
+MAX_NESTING = 1_000
+"""Deepest nesting given to the C parser, whose output functions recurse without a check of their own."""
+
+SHORT_TEXT = 2_000
+"""A text of so many bytes cannot nest deeply enough to hurt, so it is not scanned first."""
+
+
+def encode(text: str) -> bytes:
+    """The text as the C parser takes it; refuses what a C string cannot carry, and texts over the size limit."""
+    try:
+        raw = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise StatementSyntaxError(
+            f"character {error.start + 1} of the statement is half of a surrogate pair, which UTF-8 cannot carry",
+            sqlstate="22021",
+            position=error.start + 1,
+        ) from None
+    if b"\0" in raw:
+        at = text.index("\0") + 1
+        raise StatementSyntaxError(
+            f"character {at} of the statement is NUL, which PostgreSQL does not read", sqlstate="22021", position=at
+        )
+    if len(raw) > MAX_TEXT:
+        raise UnsupportedConstruct(f"the statement has {len(raw)} bytes; at most {MAX_TEXT} are read", sqlstate="54000")
+    return raw
+
+
+def parse_tree(text: str) -> Tree:
+    """The tree of all statements: ``{"version": …, "stmts": [{"stmt": {"SelectStmt": …}}, …]}``."""
+    raw_text = encode(text)
+    _refuse_deep(raw_text, text)
+    result = native.lib.pg_query_parse(raw_text)
+    try:
+        _raise_error(result.error, text)
+        raw: bytes = result.parse_tree
+        try:
+            tree: Tree = json.loads(raw)
+        except RecursionError:
+            raise _too_deep() from None
+        return tree
+    finally:
+        native.lib.pg_query_free_parse_result(result)
+
+
+def canonical(text: str) -> str:
+    """The engine's own spelling of the text: no comments, no dollar quotes, no lexical tricks."""
+    raw_text = encode(text)
+    _refuse_deep(raw_text, text)
+    result = native.lib.pg_query_parse_protobuf(raw_text)
+    try:
+        _raise_error(result.error, text)
+        return _deparse(result.parse_tree)
+    finally:
+        native.lib.pg_query_free_protobuf_parse_result(result)
+
+
+def deparse(tree: Tree) -> str:
+    """SQL text of a tree (as :func:`parse_tree` gives it)."""
+    message = ParseResult()
+    try:
+        json_format.ParseDict(tree, message, max_recursion_depth=2 * MAX_NESTING)
+    except (json_format.ParseError, RecursionError):
+        raise _too_deep() from None
+    raw = message.SerializeToString()
+    struct = native.PgQueryProtobuf()
+    buffer = native.ctypes.create_string_buffer(raw, len(raw))
+    struct.len = len(raw)
+    struct.data = native.ctypes.cast(buffer, native.ctypes.c_void_p)
+    return _deparse(struct)
+
+
+_OPEN = frozenset({Token.ASCII_40, Token.ASCII_91, Token.CASE})
+_CLOSE = frozenset({Token.ASCII_41, Token.ASCII_93, Token.END_P})
+_SIBLING = frozenset({Token.ASCII_44, Token.ASCII_59, Token.AND, Token.OR, Token.WHEN, Token.THEN, Token.ELSE})
+_LEAF = frozenset({Token.IDENT, Token.ICONST, Token.FCONST, Token.SCONST, Token.PARAM, Token.ASCII_46, Token.TYPECAST})
+
+
+def _refuse_deep(raw: bytes, text: str) -> None:
+    """Bound the tree's depth from above by its tokens: brackets nest, and so may every operator of a chain."""
+    if len(raw) <= SHORT_TEXT:
+        return
+    levels = [0]
+    total = 0
+    for token in scan(raw, text):
+        kind = token.token
+        if kind in _LEAF:
+            continue
+        if kind in _SIBLING:
+            total -= levels[-1]
+            levels[-1] = 0
+        elif kind in _OPEN:
+            levels.append(0)
+            total += 1
+        elif kind in _CLOSE and len(levels) > 1:
+            total -= levels.pop() + 1
+        else:
+            levels[-1] += 1
+            total += 1
+        if total > MAX_NESTING:
+            raise _too_deep()
+
+
+def scan(raw: bytes, text: str) -> Sequence[ScanToken]:
+    """The engine's own tokens of the text; each has ``token``, ``start`` and ``end`` (bytes)."""
+    result = native.lib.pg_query_scan(raw)
+    try:
+        _raise_error(result.error, text)
+        return ScanResult.FromString(native.ctypes.string_at(result.pbuf.data, result.pbuf.len)).tokens
+    finally:
+        native.lib.pg_query_free_scan_result(result)
+
+
+def _deparse(tree: native.PgQueryProtobuf) -> str:
+    result = native.lib.pg_query_deparse_protobuf(tree)
+    try:
+        if result.error:
+            raise UnsupportedConstruct("the statement has a construct that libpg_query cannot spell; rephrase it")
+        text: bytes = result.query
+        return text.decode("utf-8")
+    finally:
+        native.lib.pg_query_free_deparse_result(result)
+
+
+def _raise_error(error: Any, text: str) -> None:
+    if not error:
+        return
+    message = error.contents.message.decode("utf-8", "replace")
+    cursor = error.contents.cursorpos
+    if "stack depth" in message:
+        raise _too_deep()
+    # libpg_query counts bytes; PostgreSQL tells clients characters.
+    position = len(text.encode("utf-8")[: max(cursor - 1, 0)].decode("utf-8", "ignore")) + 1 if cursor > 0 else None
+    where = f" (character {position})" if position else ""
+    raise StatementSyntaxError(f"{message}{where}", position=position)
+
+
+def _too_deep() -> UnsupportedConstruct:
+    return UnsupportedConstruct("the statement is nested too deeply; split it", sqlstate="54001")
