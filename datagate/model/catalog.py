@@ -30,6 +30,7 @@ class Column:
     """
 
     name: str
+    number: int
     type: str
     type_schema: str
     type_text: str
@@ -75,6 +76,7 @@ class Catalog:
     """
 
     version: str
+    database: str
     server_version: int
     search_path: tuple[str, ...]
     relations: Mapping[RelationName, Relation]
@@ -82,3 +84,11 @@ class Catalog:
     types: frozenset[str]
     user_operators: frozenset[str]
     user_functions: frozenset[str]
+
+    def resolve(self, schema: str | None, name: str) -> RelationName | None:
+        """The relation that a name means: in its schema, or in the first schema of the search path that has it."""
+        for candidate in (schema,) if schema is not None else self.search_path:
+            found = RelationName(candidate, name)
+            if found in self.relations:
+                return found
+        return None

@@ -1,0 +1,44 @@
+"""Which of PostgreSQL's own functions a caller may use.
+
+Immutable built-ins are allowed as a class: their result depends on nothing but their arguments (PostgreSQL manual,
+chapter 36.7). What is stable or volatile is allowed only by name here. Whatever reads relations, files, settings or
+other sessions behind the parser's back is left out, so it is refused; user-defined functions must be named by policy.
+"""
+
+from __future__ import annotations
+
+STABLE_FUNCTIONS: frozenset[str] = frozenset(
+    """
+    now statement_timestamp transaction_timestamp clock_timestamp timeofday age date_part date_trunc extract
+    timezone date time timetz timestamp timestamptz interval make_timestamptz isfinite overlaps to_char to_date
+    to_timestamp to_number numeric money generate_series random setseed random_normal gen_random_uuid uuidv4 uuidv7
+    date_add date_subtract concat concat_ws format array_to_string quote_literal quote_nullable convert convert_from
+    convert_to length array_agg string_agg any_value xmlagg to_json to_jsonb row_to_json array_to_json json_agg
+    jsonb_agg json_object_agg jsonb_object_agg json_agg_strict jsonb_agg_strict json_object_agg_strict
+    jsonb_object_agg_strict json_object_agg_unique jsonb_object_agg_unique json_object_agg_unique_strict
+    jsonb_object_agg_unique_strict json_build_array json_build_object jsonb_build_array jsonb_build_object
+    json_populate_record json_populate_recordset json_to_record json_to_recordset jsonb_populate_record
+    jsonb_populate_recordset jsonb_to_record jsonb_to_recordset jsonb_path_exists_tz jsonb_path_match_tz
+    jsonb_path_query_tz jsonb_path_query_array_tz jsonb_path_query_first_tz to_tsvector to_tsquery plainto_tsquery
+    phraseto_tsquery websearch_to_tsquery json_to_tsvector jsonb_to_tsvector ts_headline ts_rewrite enum_first
+    enum_last enum_range unnest pg_typeof pg_column_size pg_get_keywords pg_client_encoding getdatabaseencoding
+    pg_char_to_encoding pg_encoding_to_char pg_collation_for current_database current_schema current_schemas
+    current_catalog current_user session_user user version pg_backend_pid pg_is_in_recovery pg_is_other_temp_schema
+    pg_my_temp_schema pg_options_to_table bernoulli system current_date current_time current_timestamp localtime
+    localtimestamp xml_is_well_formed pg_encoding_max_length txid_current_if_assigned pg_current_xact_id_if_assigned
+    """.split()
+)
+"""Stable and volatile built-ins without a view of anything but their arguments, the clock and the own session."""
+
+DENIED_FUNCTIONS: frozenset[str] = frozenset(
+    {"pg_partition_root", "satisfies_hash_partition", "makeaclitem", "ts_lexize"}
+)
+"""Declared immutable, and yet they open a relation, read a file or name a role."""
+
+CATALOG_FUNCTIONS: frozenset[str] = frozenset(
+    """
+    format_type pg_get_expr pg_get_constraintdef pg_get_indexdef pg_get_viewdef pg_table_is_visible
+    pg_type_is_visible obj_description col_description pg_get_partkeydef
+    """.split()
+)
+"""Functions over catalog OIDs: allowed where their OID argument is guarded (see ``catalog_guards``)."""
