@@ -1,0 +1,38 @@
+"""PAP: policy files, YAML with line numbers, read into a PolicySet and checked.
+
+The room is blind to engines: what SQL means (``PredicateReader``) and which type a mask gives (``MaskTypes``) it asks
+through protocols that backends implement.
+"""
+
+from datagate.policy.examples import (
+    ExampleCase,
+    ExampleMandate,
+    ExampleRow,
+    Examples,
+    MandateState,
+    Party,
+    Seen,
+    compare,
+)
+from datagate.policy.file_shapes import json_schema
+from datagate.policy.load import PolicySource, load_examples, load_policies, read_source
+from datagate.policy.predicate import PredicateFault, PredicateParts, PredicateReader
+
+__all__ = [
+    "ExampleCase",
+    "ExampleMandate",
+    "ExampleRow",
+    "Examples",
+    "MandateState",
+    "Party",
+    "PolicySource",
+    "PredicateFault",
+    "PredicateParts",
+    "PredicateReader",
+    "Seen",
+    "compare",
+    "json_schema",
+    "load_examples",
+    "load_policies",
+    "read_source",
+]
