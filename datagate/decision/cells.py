@@ -39,7 +39,7 @@ def intersect(
 ) -> tuple[ColumnDecision, ...]:
     """The columns that both show, each cell under the masks of both, those of ``wide`` first.
 
-    A mask that both owe to the same place in a policy file is one mask, not two.
+    A mask that both put on a cell is one mask, not two: a pseudonym stays what it is elsewhere, and joins still work.
     """
     others = {column.name: column.cases for column in narrow}
     out: list[ColumnDecision] = []
@@ -93,15 +93,20 @@ def _cases(column: str, granted: Sequence[Granted]) -> list[CellCase]:
 
 
 def _masks_of_both(first: tuple[Mask, ...], second: tuple[Mask, ...]) -> tuple[Mask, ...]:
-    unmatched = list(first)
+    unmatched = [_meaning(mask) for mask in first]
     added: list[Mask] = []
     for mask in second:
-        if mask in unmatched:
-            unmatched.remove(mask)
+        if _meaning(mask) in unmatched:
+            unmatched.remove(_meaning(mask))
         else:
             added.append(mask)
     return (*first, *added)
 
 
 def _same_masks(first: tuple[Mask, ...], second: tuple[Mask, ...]) -> bool:
-    return [(mask.kind, mask.options) for mask in first] == [(mask.kind, mask.options) for mask in second]
+    return [*map(_meaning, first)] == [*map(_meaning, second)]
+
+
+def _meaning(mask: Mask) -> tuple[object, ...]:
+    """What a mask does, wherever it was written."""
+    return mask.kind, mask.options

@@ -31,7 +31,7 @@ def has_right(permit: Rule, action: Action) -> bool:
     """Whether a permit gives the right to the action at all; on which columns is not asked here."""
     match action:
         case Action.SELECT:
-            return True
+            return bool(permit.show)
         case Action.INSERT:
             return bool(permit.insert)
         case Action.UPDATE:
