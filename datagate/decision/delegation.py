@@ -61,8 +61,8 @@ def _broken(caller: Caller, chain: tuple[Mandate, ...]) -> Denial | None:
     """Every link hangs from the next, all are the same principal's, and each was allowed that many below it."""
     if len(chain) > MAX_LINKS or len({mandate.id for mandate in chain}) != len(chain):
         return Denial(DenyReason.MANDATE_CHAIN, f"the chain of mandate {caller.mandate} is too long, or a loop")
-    parents = [mandate.id for mandate in chain[1:]]
-    for below, (mandate, parent) in enumerate(zip(chain, [*parents, None], strict=True)):
+    for below, mandate in enumerate(chain):
+        parent = chain[below + 1].id if below + 1 < len(chain) else None
         if mandate.parent != parent:
             return Denial(DenyReason.MANDATE_CHAIN, f"mandate {mandate.id} does not hang from {parent}")
         if mandate.principal != caller.principal:

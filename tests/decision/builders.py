@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from datagate.decision import decide
 from datagate.model.caller import ActorKind, Caller
-from datagate.model.decision import Decision, Request
+from datagate.model.decision import Decision, DenyReason, Request
 from datagate.model.facts import NO_ENTITLEMENTS, Entitlements, Epoch, Facts, Mandate
 from datagate.model.mask import Mask, MaskKind
 from datagate.model.names import MandateId, PrincipalId, Purpose, RelationName
@@ -219,3 +219,17 @@ def ask(
 ) -> Decision:
     """Decide."""
     return decide(Request(caller, relation, action, instant), policy_set, known)
+
+
+def reason(
+    policy_set: PolicySet,
+    known: Facts,
+    caller: Caller = ANN,
+    *,
+    relation: RelationName = CUSTOMERS,
+    action: Action = Action.SELECT,
+    instant: datetime = NOON,
+) -> DenyReason | None:
+    """Why the decision denies, or None where it permits."""
+    denial = ask(policy_set, known, caller, relation=relation, action=action, instant=instant).denial
+    return None if denial is None else denial.reason
