@@ -10,9 +10,11 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from sqlalchemy import create_engine
 
 from datagate.backends.postgres.binaries import MACHINE
 from datagate.backends.postgres.embedded import Binaries, EmbeddedPostgres, find_binaries
+from datagate.stores import StateStore
 from fixtures.bank.generate import load
 
 CUSTOMERS = 1000
@@ -57,6 +59,9 @@ def bank_template(postgres: EmbeddedPostgres) -> str:
     dsn = postgres.create_database(_TEMPLATE)
     with psycopg.connect(dsn) as connection:
         load(connection, CUSTOMERS)
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
+    StateStore(engine).create()
+    engine.dispose()
     return _TEMPLATE
 
 

@@ -1,0 +1,57 @@
+"""Create the state in a database, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, inspect, select, text
+
+from datagate.errors import StateError
+from datagate.stores import postgres, sqlite
+from datagate.stores.engine import StateDatabase
+from datagate.stores.tables import SCHEMA, SCHEMA_VERSION, metadata, schema_version
+
+
+def create(database: StateDatabase) -> None:
+    """Create tables, triggers and functions, all in one transaction; again changes nothing.
+
+    Raises:
+        StateError: The database holds a state of another version.
+    """
+    with database.writing() as connection:
+        if database.is_postgres:
+            connection.exec_driver_sql(postgres.LOCK)
+            connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        if inspect(connection).has_table(schema_version.name, schema=SCHEMA if database.is_postgres else None):
+            _same_version(connection)
+            return
+        metadata.create_all(connection, checkfirst=False)
+        if database.is_postgres:
+            _run(connection, postgres.create_statements())
+        elif database.is_sqlite:
+            _run(connection, sqlite.create_statements())
+        connection.execute(schema_version.insert(), {"version": SCHEMA_VERSION})
+
+
+def grant_service_role(database: StateDatabase, role: str) -> None:
+    """Let a role read what rewritten statements read.
+
+    Raises:
+        StateError: The state is not on PostgreSQL: no statement reads it from inside, and no role needs it.
+    """
+    if not database.is_postgres:
+        raise StateError("only on PostgreSQL do statements read the state, and need a role that may")
+    with database.writing() as connection:
+        quoted = connection.execute(text("SELECT pg_catalog.quote_ident(:role)"), {"role": role}).scalar_one()
+        _run(connection, postgres.service_role_statements(quoted))
+
+
+def _same_version(connection: Connection) -> None:
+    found = connection.execute(select(schema_version.c.version)).scalar_one_or_none()
+    if found != SCHEMA_VERSION:
+        raise StateError(f"the database holds state of version {found}; this datagate needs version {SCHEMA_VERSION}")
+
+
+def _run(connection: Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        connection.exec_driver_sql(statement)

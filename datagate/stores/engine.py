@@ -1,0 +1,126 @@
+"""Transactions on the state's database, whichever it is, and its errors as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, Engine, Table, delete, exc, text, update
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.dialects import sqlite
+
+from datagate.errors import OperationalError, StateError
+from datagate.model.names import PrincipalId
+from datagate.stores.encoding import storable
+from datagate.stores.tables import ID_LENGTH, SCHEMA, epochs
+
+Clock = Callable[[], datetime]
+
+
+class StateDatabase:
+    """One database that holds the state.
+
+    Args:
+        engine: SQLAlchemy's way to it.
+        clock: Says what time it is; None asks the database, since that judges what is in force.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock | None) -> None:
+        self.is_postgres = engine.dialect.name == "postgresql"
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        schema = SCHEMA if self.is_postgres else None
+        self._engine = engine.execution_options(schema_translate_map={SCHEMA: schema})
+        self._clock = clock
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is committed at the end.
+
+        Raises:
+            StateError: A constraint of the state does not hold.
+            OperationalError: The database cannot be reached, or has no state in it.
+        """
+        with _our_errors(), self._engine.connect() as connection:
+            if self.is_sqlite:
+                # The driver would begin only at the first write, after what was read to check it.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one snapshot and writes nothing; errors as for `writing`."""
+        with _our_errors(), self._engine.connect() as connection:
+            if self.is_postgres:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            elif self.is_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.execution_options(isolation_level="SERIALIZABLE")
+            yield connection
+            connection.rollback()
+
+    def now(self, connection: Connection) -> datetime:
+        """What time it is."""
+        if self._clock is not None:
+            return self._clock()
+        if self.is_postgres:
+            found: datetime = connection.execute(text("SELECT pg_catalog.statement_timestamp()")).scalar_one()
+            return found.astimezone(UTC)
+        return datetime.now(UTC)
+
+    def put(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+        """Insert rows, each in place of the one with its key."""
+        keys = [column.name for column in table.primary_key]
+        if self.is_postgres or self.is_sqlite:
+            insert = pg.insert(table) if self.is_postgres else sqlite.insert(table)
+            others = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=others), rows)
+            return
+        for row in rows:
+            connection.execute(delete(table).where(*(table.c[key] == row[key] for key in keys)))
+            connection.execute(table.insert(), row)
+
+    def advance(self, connection: Connection, parties: Iterable[PrincipalId]) -> None:
+        """Advance the epochs of parties whose rights changed, where no trigger of the database does it."""
+        if self.is_postgres or self.is_sqlite:
+            return
+        for party in sorted(set(parties)):
+            mine = epochs.c.party == party
+            changed = connection.execute(update(epochs).where(mine).values(value=epochs.c.value + 1))
+            if changed.rowcount == 0:
+                connection.execute(epochs.insert(), {"party": party, "value": 1})
+
+
+def name_of(what: str, text: str) -> str:
+    """The text, if it can name something; StateError if not. ``what`` says what it was to name."""
+    if not text or len(text) > ID_LENGTH:
+        raise StateError(f"a {what} has a name of 1 to {ID_LENGTH} characters")
+    return storable(text)
+
+
+def validity_of(valid_from: datetime, valid_until: datetime | None) -> dict[str, object]:
+    """The columns that say when a row holds; StateError where it would end before it begins."""
+    for time in (valid_from, valid_until):
+        if time is not None and time.utcoffset() is None:
+            raise StateError(f"{time} has no time zone: give an instant, such as 2026-01-01T00:00:00+00:00")
+    if valid_until is not None and valid_until <= valid_from:
+        raise StateError(f"valid until {valid_until} ends before it begins, {valid_from}")
+    return {"valid_from": valid_from, "valid_until": valid_until}
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    try:
+        yield
+    except (exc.IntegrityError, exc.DataError) as error:
+        raise StateError(f"the state does not take this: {_first_line(error)}") from error
+    except exc.DBAPIError as error:
+        raise OperationalError(f"the state database failed: {_first_line(error)}") from error
+    except exc.SQLAlchemyError as error:
+        raise OperationalError(f"the state database cannot be used: {error}") from error
+
+
+def _first_line(error: exc.DBAPIError) -> str:
+    return str(error.orig).split("\n", 1)[0]

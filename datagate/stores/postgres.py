@@ -1,0 +1,126 @@
+"""What the state needs of PostgreSQL beyond tables: triggers that advance epochs, and the check inside statements.
+
+All names are qualified, operators too, since the functions run under the caller's search path. The check has no
+``SET search_path`` of its own: that would cost more than the check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+STALE_SQLSTATE = "DG001"
+
+# One advisory lock for all who create the state schema: "datagate" in ASCII.
+LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7233173890163373157)"
+
+# From the clock, so that a database restored from a backup does not repeat values that were handed out since.
+_ADVANCE = """
+CREATE OR REPLACE FUNCTION datagate.advance_epochs(parties text[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO datagate.epochs AS e (party, value)
+    SELECT DISTINCT p, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM unnest(parties) AS p
+    WHERE p IS NOT NULL
+    ORDER BY p  -- two writers meet the same rows in the same order
+    ON CONFLICT (party) DO UPDATE SET value = greatest(e.value + 1, excluded.value)
+$$
+"""
+
+_CHANGED = """
+CREATE OR REPLACE FUNCTION datagate.{table}_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        PERFORM datagate.advance_epochs(ARRAY(SELECT party FROM datagate.epochs));
+    ELSE
+        IF TG_OP <> 'DELETE' THEN
+            PERFORM datagate.advance_epochs(ARRAY(SELECT p FROM new_rows, unnest(ARRAY[{parties}]) AS p));
+        END IF;
+        IF TG_OP <> 'INSERT' THEN
+            PERFORM datagate.advance_epochs(ARRAY(SELECT p FROM old_rows, unnest(ARRAY[{parties}]) AS p));
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$
+"""
+
+_GROW_ONLY = """
+CREATE OR REPLACE FUNCTION datagate.epochs_grow() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'epochs only grow: what was read under one must not seem current again';
+END
+$$
+"""
+
+_RAISE_STALE = f"""
+CREATE OR REPLACE FUNCTION datagate.raise_stale() RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    RAISE EXCEPTION 'the rights of this caller changed' USING ERRCODE = '{STALE_SQLSTATE}';
+END
+$$
+"""
+
+# True, or an error; NULL arguments are an error too, but for valid_until, where NULL says that nothing ends by itself.
+_STILL_CURRENT = """
+CREATE OR REPLACE FUNCTION datagate.still_current(parties text[], value bigint, valid_until timestamptz)
+RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN CASE WHEN (
+        SELECT COALESCE(pg_catalog.sum(e.value), 0::pg_catalog.numeric) OPERATOR(pg_catalog.=) $2
+        FROM datagate.epochs AS e WHERE e.party OPERATOR(pg_catalog.=) ANY ($1)
+    ) AND $1 IS NOT NULL AND ($3 IS NULL OR pg_catalog.statement_timestamp() OPERATOR(pg_catalog.<) $3)
+    THEN true ELSE datagate.raise_stale() END;
+END
+$$
+"""
+
+_PARTIES = {"entitlements": "principal", "mandates": "principal, holder"}
+_READ_BY_STATEMENTS = ("epochs", "consents")
+
+
+def create_statements() -> Iterator[str]:
+    """What makes functions and triggers; each may run again."""
+    yield from (_ADVANCE, _GROW_ONLY, _RAISE_STALE, _STILL_CURRENT)
+    for table, parties in _PARTIES.items():
+        yield _CHANGED.format(table=table, parties=parties)
+        for event, rows in (
+            ("INSERT", "REFERENCING NEW TABLE AS new_rows"),
+            ("UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
+            ("DELETE", "REFERENCING OLD TABLE AS old_rows"),
+            ("TRUNCATE", ""),
+        ):
+            yield _trigger(table, f"{table}_{event.lower()}", f"AFTER {event}", rows, f"{table}_changed")
+    yield _trigger("epochs", "epochs_stay", "BEFORE DELETE OR TRUNCATE", "", "epochs_grow")
+    yield (
+        "CREATE OR REPLACE TRIGGER epochs_grow BEFORE UPDATE ON datagate.epochs FOR EACH ROW"
+        " WHEN (NEW.value <= OLD.value OR NEW.party <> OLD.party) EXECUTE FUNCTION datagate.epochs_grow()"
+    )
+    for table, name in [("epochs", "epochs_stay"), ("epochs", "epochs_grow"), *_trigger_names()]:
+        # Also where rows arrive by replication.
+        yield f"ALTER TABLE datagate.{table} ENABLE ALWAYS TRIGGER {name}"
+    for function in ("advance_epochs(text[])", "raise_stale()", "still_current(text[], bigint, timestamptz)"):
+        yield f"REVOKE ALL ON FUNCTION datagate.{function} FROM PUBLIC"
+
+
+def service_role_statements(quoted_role: str) -> Iterator[str]:
+    """What the role that runs rewritten statements needs of the state, and no more; the name comes quoted."""
+    yield f"GRANT USAGE ON SCHEMA datagate TO {quoted_role}"
+    for table in _READ_BY_STATEMENTS:
+        yield f"GRANT SELECT ON datagate.{table} TO {quoted_role}"
+    for function in ("still_current(text[], bigint, timestamptz)", "raise_stale()"):
+        yield f"GRANT EXECUTE ON FUNCTION datagate.{function} TO {quoted_role}"
+
+
+def _trigger_names() -> Iterator[tuple[str, str]]:
+    for table in _PARTIES:
+        for event in ("insert", "update", "delete", "truncate"):
+            yield table, f"{table}_{event}"
+
+
+def _trigger(table: str, name: str, when: str, rows: str, function: str) -> str:
+    return (
+        f"CREATE OR REPLACE TRIGGER {name} {when} ON datagate.{table} {rows}"
+        f" FOR EACH STATEMENT EXECUTE FUNCTION datagate.{function}()"
+    )
