@@ -1,0 +1,226 @@
+"""What stands between a caller's statement and the wire: nothing is sent that the gate has not admitted.
+
+Law: psycopg's cursors turn every statement into a query object before they send it. Ours turn only a `Statement` into
+one, and a `Statement` is made in `Admission.admit` alone. A method of psycopg's that we forgot fails; it does not leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import psycopg
+from psycopg import pq
+from psycopg._queries import PostgresQuery  # private, and pinned with psycopg's minor version
+from psycopg.abc import Buffer, Params, Query
+from psycopg.adapt import AdaptersMap, PyFormat, Transformer
+
+from datagate.errors import InternalError, NotSupportedError, ProgrammingError
+from datagate.frontends.driver.placeholders import Converted, convert, in_order, read_text
+
+_UTF8 = "utf-8"
+_WHITE = " \t\r\n\f\v;"
+_KEPT_STATEMENTS = 512
+_KEPT_LENGTH = 4096
+
+
+class Admitted(Protocol):
+    """A statement as the gate lets it through; `datagate.gate.Admitted` is one."""
+
+    @property
+    def kind(self) -> Enum:
+        """QUERY or SESSION."""
+
+    @property
+    def text(self) -> str:
+        """Verified SQL: the only text that may be sent."""
+
+    @property
+    def parameters(self) -> tuple[object, ...]:
+        """Policy values; they come after the caller's own parameters."""
+
+    @property
+    def caller_parameters(self) -> int:
+        """The highest ``$n`` of the caller's own text."""
+
+
+class GateSession(Protocol):
+    """What the driver needs of the gate for one caller; `datagate.gate.GateSession` is one."""
+
+    def admit(self, text: str) -> Admitted:
+        """Let a statement through, or raise."""
+
+    def refresh(self) -> None:
+        """Forget facts that were read before the caller's rights changed."""
+
+
+class _PolicyContext:
+    """Psycopg's adaptation as it is out of the box: an application's own dumpers do not touch policy values."""
+
+    adapters = AdaptersMap(psycopg.adapters)
+    connection = None
+
+
+class Statement:
+    """An admitted statement, ready to be sent."""
+
+    __slots__ = ("admitted_text", "ascii", "converted", "formats", "is_query", "policy", "sent", "values")
+
+    def __init__(self, converted: Converted | None, admitted: Admitted) -> None:
+        self.admitted_text = admitted.text
+        self.converted = converted
+        self.is_query = admitted.kind.name == "QUERY"
+        self.policy = admitted.parameters
+        self.sent = admitted.text.encode(_UTF8)
+        self.ascii = admitted.text.isascii()
+        self.values, self.formats = _dump_policy(admitted.parameters)
+        given = len(converted.formats) if converted is not None else 0
+        if given != admitted.caller_parameters:
+            raise ProgrammingError(
+                f"the statement uses {admitted.caller_parameters} numbered parameters and has {given} placeholders; "
+                "write %s or %(name)s outside of literals and comments, and $n nowhere",
+                sqlstate="42P02",
+            )
+        if b"\0" in self.sent:
+            raise ProgrammingError("the statement holds a NUL character", sqlstate="22021")
+
+    def declared(self, prefix: bytes) -> Statement:
+        """The same statement as the query of a DECLARE; ``prefix`` ends in ``FOR``."""
+        out: Statement = object.__new__(Statement)
+        for name in Statement.__slots__:
+            setattr(out, name, getattr(self, name))
+        out.sent = prefix + self.sent
+        out.ascii = self.ascii and prefix.isascii()
+        return out
+
+
+def _dump_policy(parameters: tuple[object, ...]) -> tuple[list[Buffer | None], list[pq.Format]]:
+    """Turn policy values into protocol parameters, once per statement; the cast around each ``$n`` says its type."""
+    transformer = Transformer(_PolicyContext())
+    values = [list(value) if isinstance(value, tuple) else value for value in parameters]
+    formats = [PyFormat.BINARY if isinstance(value, bytes) else PyFormat.TEXT for value in values]
+    dumped = False
+    try:
+        out = list(transformer.dump_sequence(values, formats))
+        dumped = True
+    except (psycopg.Error, ValueError, TypeError, ArithmeticError):
+        # The original error would show the value.
+        out = []
+    if not dumped:
+        raise InternalError("a policy value cannot be sent to the server; nothing was sent")
+    return out, list(transformer.formats or ())
+
+
+class GatedQuery(PostgresQuery):
+    """Psycopg's query object for admitted statements: the caller's parameters, then the policy's."""
+
+    __slots__ = ("_statement",)
+
+    def convert(self, query: object, vars: Params | None) -> None:  # noqa: A002 - psycopg's name
+        """Take an admitted statement; anything else is refused."""
+        if type(query) is not Statement:
+            raise InternalError("a statement came to the wire that the gate has not admitted; nothing was sent")
+        if not query.ascii and self._tx.encoding != _UTF8:
+            raise NotSupportedError("statements beyond ASCII need client_encoding UTF8 on a datagate connection")
+        self._statement = query
+        self.query = query.sent
+        self.dump(vars)
+
+    def dump(self, vars: Params | None) -> None:  # noqa: A002 - psycopg's name
+        """Set the parameters for one execution."""
+        statement = self._statement
+        own: Sequence[Buffer | None] = ()
+        types: tuple[int, ...] = ()
+        formats: Sequence[pq.Format] = ()
+        if vars is not None and statement.converted is not None:
+            converted = statement.converted
+            own = self._tx.dump_sequence(in_order(converted, vars), converted.formats)
+            types = self._tx.types or ()
+            formats = self._tx.formats or ()
+        elif vars is not None or statement.converted is not None:
+            raise InternalError("parameters and placeholders were admitted apart; nothing was sent")
+        if statement.values:
+            self.params = [*own, *statement.values]
+            self.types = types + (0,) * len(statement.values)
+            self.formats = [*formats, *statement.formats]
+        else:
+            self.params, self.types, self.formats = own, types, formats
+
+
+def _count(parameters: Params) -> int:
+    try:
+        return len(parameters)
+    except TypeError:
+        problem = f"parameters are a sequence or a mapping, not {type(parameters).__qualname__}"
+    raise ProgrammingError(problem)
+
+
+class _Kind(Enum):
+    SESSION = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class _Blank:
+    """What a text without any statement in it is admitted as; clients send such to see whether the server lives."""
+
+    kind: Enum = _Kind.SESSION
+    text: str = ""
+    parameters: tuple[object, ...] = ()
+    caller_parameters: int = 0
+
+
+_BLANK = _Blank()
+
+
+class Admission:
+    """One connection's way through the gate; keeps what it prepared for sending.
+
+    Attributes:
+        asked: The text of the last statement, in engine style, for judging whether an error tells more than it.
+    """
+
+    __slots__ = ("_kept", "_session", "asked")
+
+    def __init__(self, session: GateSession) -> None:
+        self._session = session
+        self._kept: dict[str, Statement] = {}
+        self.asked = ""
+
+    def refresh(self) -> None:
+        """Forget facts that were read before the caller's rights changed."""
+        self._session.refresh()
+
+    def admit(self, query: Query, parameters: Params | None, connection: psycopg.BaseConnection[object]) -> Statement:
+        """Pass a statement through the gate.
+
+        Args:
+            query: The caller's text, with psycopg's placeholders unless ``parameters`` is None.
+            parameters: As given to ``execute``; their values are not looked at.
+            connection: For compositions, which quote names and literals as the connection says.
+
+        Raises:
+            DatagateError: The gate's refusals, and what is wrong with text or placeholders.
+        """
+        text = query if type(query) is str else read_text(query, connection)
+        converted = None
+        if parameters is not None:
+            converted = convert(text, _count(parameters))
+            text = converted.text
+        self.asked = text
+        admitted = self._session.admit(text) if text.strip(_WHITE) else _BLANK
+        kept = self._kept.get(text)
+        if (
+            kept is not None
+            and kept.converted is converted
+            and kept.admitted_text == admitted.text
+            and kept.policy == admitted.parameters
+        ):
+            return kept
+        statement = Statement(converted, admitted)
+        if len(text) <= _KEPT_LENGTH:
+            if len(self._kept) >= _KEPT_STATEMENTS:
+                self._kept.clear()
+            self._kept[text] = statement
+        return statement

@@ -1,0 +1,218 @@
+"""Cursors that send only what the gate admitted; in all else they are psycopg's.
+
+Each method that takes a statement has it admitted first, then hands the `Statement` to psycopg's own method. Fetching
+is psycopg's code: a ``try`` costs nothing until it catches. Errors are raised outside of their ``except`` block, so
+that nothing of psycopg's hangs on them as ``__context__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from operator import index
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import psycopg
+from psycopg._cursor_base import BaseCursor  # private, and pinned with psycopg's minor version
+from psycopg._server_cursor_base import ServerCursorMixin
+from psycopg.abc import ConnectionType, Params, PQGen, Query
+from psycopg.rows import Row
+from psycopg.sql import SQL
+
+from datagate.errors import InterfaceError, NotSupportedError, RightsChanged
+from datagate.frontends.driver.admission import GatedQuery, Statement
+
+if TYPE_CHECKING:
+    from datagate.frontends.driver.connections import Connection
+    from datagate.frontends.driver.guarding import Gated
+
+NO_COPY = "COPY is not supported on a datagate connection; use SELECT, or stream() for large results"
+NO_PARAMETERS: tuple[object, ...] = ()
+
+
+class GatedCursor(BaseCursor[ConnectionType, Row]):
+    """What all cursors of this driver share: they turn nothing but admitted statements into queries."""
+
+    __slots__ = ()
+    _query_cls = GatedQuery
+
+    def _start_query(self, query: Query | None = None) -> PQGen[None]:
+        if self._closed:
+            raise InterfaceError("the cursor is closed")
+        connection: Gated[Any] = self._conn  # type: ignore[assignment] # connections.py refuses others
+        connection.expect_cursor()
+        return super()._start_query(query)
+
+
+class GatedServerCursor(GatedCursor[ConnectionType, Row], ServerCursorMixin[ConnectionType, Row]):
+    """What sync and async server-side cursors share: the query is admitted, then DECLAREd."""
+
+    __slots__ = ()
+
+    def _make_declare_statement(self, query: Any) -> Any:
+        if type(query) is not Statement or not query.is_query:
+            raise NotSupportedError("a server-side cursor needs a SELECT or VALUES")
+        prefix = super()._make_declare_statement(SQL(""))
+        return query.declared(prefix.as_bytes(self._conn))  # type: ignore[union-attr] # SQL in, SQL out
+
+
+class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
+    """The methods that client-side and server-side cursors have in common."""
+
+    __slots__ = ()
+    _conn: Connection[Any]
+
+    def stream(
+        self, query: Query, params: Params | None = None, *, binary: bool | None = None, size: int = 1
+    ) -> Iterator[Row]:
+        """Iterate row by row on a result from the database, without keeping it."""
+        conn = self._conn
+        try:
+            yield from super().stream(conn.admit(query, params), params, binary=binary, size=size)
+        except psycopg.Error as error:
+            fault = conn.fault(error)
+        except RightsChanged:
+            if self.pgresult is not None or not conn.may_start_over:
+                raise
+            fault = None
+        else:
+            return
+        if fault is not None:
+            raise fault
+        conn.start_over()
+        yield from super().stream(conn.admit(query, params), params, binary=binary, size=size)
+
+    def copy(self, *_args: object, **_kwargs: object) -> NoReturn:
+        """Refuse: COPY is not supported."""
+        raise NotSupportedError(NO_COPY)
+
+    def scroll(self, value: int, mode: str = "relative") -> None:
+        """Move the cursor in the result set."""
+        try:
+            return super().scroll(index(value), mode)
+        except psycopg.Error as error:
+            fault = self._conn.fault(error)
+        raise fault
+
+
+class Cursor(_Sending[Row]):
+    """A client-side cursor."""
+
+    __module__ = "datagate.frontends.driver"
+    __slots__ = ()
+
+    def execute(
+        self,
+        query: Query,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> Self:
+        """Have a statement admitted and execute it.
+
+        Where the caller's rights changed a moment ago, and the statement is its transaction's first, it is admitted
+        anew and run once more.
+
+        Raises:
+            DatagateError: Any of the tree in `datagate.errors`.
+        """
+        conn = self._conn
+        try:
+            return super().execute(conn.admit(query, params), params, prepare=prepare, binary=binary)
+        except psycopg.Error as error:
+            fault = conn.fault(error)
+        except RightsChanged:
+            if not conn.may_start_over:
+                raise
+            fault = None
+        if fault is not None:
+            raise fault
+        conn.start_over()
+        return super().execute(conn.admit(query, params), params, prepare=prepare, binary=binary)
+
+    def executemany(self, query: Query, params_seq: Iterable[Params], *, returning: bool = False) -> None:
+        """Have a statement admitted once and execute it for each set of parameters."""
+        conn = self._conn
+        try:
+            return super().executemany(conn.admit(query, NO_PARAMETERS), params_seq, returning=returning)
+        except psycopg.Error as error:
+            fault = conn.fault(error)
+        except RightsChanged:
+            if not conn.may_start_over or not isinstance(params_seq, list | tuple):
+                raise
+            fault = None
+        if fault is not None:
+            raise fault
+        conn.start_over()
+        return super().executemany(conn.admit(query, NO_PARAMETERS), params_seq, returning=returning)
+
+    # The bodies of fetchone and __next__ are psycopg's, spelt out here because a call more per row is 10 %.
+
+    def fetchone(self) -> Row | None:
+        """Return the next row, or None at the end."""
+        try:
+            self._fetch_pipeline()
+            result = self._check_result_for_fetch()
+            if self._pos < result.ntuples:
+                record = self._tx.load_row(self._pos, self._make_row)
+                self._pos += 1
+                return record
+        except psycopg.Error as error:
+            fault = self._conn.fault(error)
+        else:
+            return None
+        raise fault
+
+    def __next__(self) -> Row:
+        try:
+            self._fetch_pipeline()
+            result = self._check_result_for_fetch()
+            if self._pos < result.ntuples:
+                record = self._tx.load_row(self._pos, self._make_row)
+                self._pos += 1
+                return record
+        except psycopg.Error as error:
+            fault = self._conn.fault(error)
+        else:
+            raise StopIteration
+        raise fault
+
+    def fetchmany(self, size: int = 0) -> list[Row]:
+        """Return the next ``size`` rows (``arraysize`` by default)."""
+        try:
+            return super().fetchmany(size)
+        except psycopg.Error as error:
+            fault = self._conn.fault(error)
+        raise fault
+
+    def fetchall(self) -> list[Row]:
+        """Return all remaining rows."""
+        try:
+            return super().fetchall()
+        except psycopg.Error as error:
+            fault = self._conn.fault(error)
+        raise fault
+
+
+class ServerCursor(_Sending[Row], GatedServerCursor["Connection[Any]", Row], psycopg.ServerCursor[Row]):
+    """A server-side (named) cursor."""
+
+    __module__ = "datagate.frontends.driver"
+    __slots__ = ()
+
+    def execute(self, query: Query, params: Params | None = None, *, binary: bool | None = None, **kwargs: Any) -> Self:
+        """Have a query admitted and open a cursor on it."""
+        conn = self._conn
+        try:
+            return super().execute(conn.admit(query, params), params, binary=binary, **kwargs)
+        except psycopg.Error as error:
+            fault = conn.fault(error)
+        raise fault
+
+    def executemany(self, *_args: object, **_kwargs: object) -> NoReturn:
+        """Refuse: a server-side cursor runs one query."""
+        raise NotSupportedError("executemany is not supported on server-side cursors")
+
+    def fetchmany(self, size: int = 0) -> list[Row]:
+        """Return the next ``size`` rows (``arraysize`` by default)."""
+        return super().fetchmany(index(size))

@@ -1,0 +1,78 @@
+"""Which gate a new connection passes through: one that is given and shared, or one opened for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+from psycopg.abc import ConnParam
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from datagate.errors import InterfaceError, ProgrammingError
+from datagate.frontends.driver.admission import GateSession
+from datagate.frontends.driver.cursors import GatedCursor
+from datagate.model.caller import Caller
+from datagate.model.policy import PolicySet
+
+FRONTEND = "driver"
+
+
+class Gatekeeper(Protocol):
+    """What the driver needs of a gate; `datagate.gate.Gate` is one."""
+
+    def session(self, caller: Caller, *, frontend: str, search_path: tuple[str, ...] | None = None) -> GateSession:
+        """Open the gate for one caller."""
+
+
+def complete_dsn(dsn: str, parameters: Mapping[str, ConnParam]) -> str:
+    """Join a connection string and keyword parameters; text travels as UTF-8 unless they say otherwise.
+
+    Raises:
+        ProgrammingError: The string is none of libpq's.
+    """
+    try:
+        merged = conninfo_to_dict(dsn, **parameters)
+    except psycopg.Error as error:
+        problem = str(error)
+    else:
+        merged.setdefault("client_encoding", "UTF8")
+        return make_conninfo("", **merged)
+    raise ProgrammingError(f"connection string: {problem}")
+
+
+def choose_gate(
+    dsn: str,
+    *,
+    gate: Gatekeeper | None,
+    policies: str | Path | PolicySet | None,
+    state: Any,
+    keyring: Any,
+    audit: Any,
+) -> Gatekeeper:
+    """Return the gate that was given, or open one for these policies.
+
+    Raises:
+        InterfaceError: Neither or both of ``gate`` and ``policies``; settings next to a gate, which has its own.
+        PolicyError: The policies are wrong.
+    """
+    if (gate is None) == (policies is None):
+        raise InterfaceError("pass policies=… (a directory), or gate=… to share one gate between connections")
+    if gate is not None:
+        if state is not None or keyring is not None or audit is not None:
+            raise InterfaceError("state, keyring and audit belong to the gate; pass them to Gate.open")
+        return gate
+    from datagate.gate import Gate
+
+    return Gate.open(dsn, policies=policies, state=state, keyring=keyring, audit=audit)
+
+
+def check_factory(factory: type | None) -> None:
+    """Refuse a cursor class that would send statements past the gate.
+
+    Raises:
+        InterfaceError: It is no subclass of this driver's cursors.
+    """
+    if factory is not None and not issubclass(factory, GatedCursor):
+        raise InterfaceError(f"cursor_factory must be a subclass of datagate's cursors, not {factory.__qualname__}")

@@ -1,0 +1,68 @@
+"""A gate with one rule, so that the driver can be tested by itself: EU customers only, and no table called secrets."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+
+from datagate.errors import Refused
+from datagate.model.caller import Caller
+
+_SESSION = re.compile(
+    r"\s*(begin|commit|rollback|savepoint|release|set|show|listen|notify|prepare transaction|deallocate|discard)\b",
+    re.I,
+)
+_PARAMETER = re.compile(r"\$(\d+)")
+_CUSTOMERS = re.compile(r"\bcustomers\b")
+
+
+class StatementKind(Enum):
+    QUERY = "query"
+    SESSION = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    kind: StatementKind
+    text: str
+    parameters: tuple[object, ...]
+    caller_parameters: int
+
+
+@dataclass(slots=True)
+class StandInSession:
+    regions: tuple[str, ...]
+    seen: list[str] = field(default_factory=list)
+    refreshed: int = 0
+
+    def admit(self, text: str) -> Admitted:
+        self.seen.append(text)
+        if "secrets" in text:
+            raise Refused("secrets is not permitted")
+        if _SESSION.match(text):
+            return Admitted(StatementKind.SESSION, text, (), 0)
+        used = max((int(number) for number in _PARAMETER.findall(text)), default=0)
+        guard = f"(SELECT * FROM public.customers WHERE region = ANY(${used + 1}::pg_catalog.text[])) AS customers"
+        text, count = _CUSTOMERS.subn(guard, text, count=1)
+        return Admitted(StatementKind.QUERY, text, (self.regions,) if count else (), used)
+
+    def refresh(self) -> None:
+        self.refreshed += 1
+
+
+@dataclass(slots=True)
+class StandInGate:
+    regions: tuple[str, ...] = ("EU",)
+    sessions: list[StandInSession] = field(default_factory=list)
+
+    def session(self, caller: Caller, *, frontend: str, search_path: tuple[str, ...] | None = None) -> StandInSession:
+        assert frontend == "driver"
+        assert caller.principal
+        assert search_path is None
+        self.sessions.append(StandInSession(self.regions))
+        return self.sessions[-1]
+
+    @property
+    def seen(self) -> list[str]:
+        return [text for session in self.sessions for text in session.seen]
