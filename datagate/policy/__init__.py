@@ -4,6 +4,7 @@ The room is blind to engines: what SQL means (``PredicateReader``) and which typ
 through protocols that backends implement.
 """
 
+from datagate.policy.check import MaskTypes, check_catalog, check_functions, check_types
 from datagate.policy.examples import (
     ExampleCase,
     ExampleMandate,
@@ -24,12 +25,16 @@ __all__ = [
     "ExampleRow",
     "Examples",
     "MandateState",
+    "MaskTypes",
     "Party",
     "PolicySource",
     "PredicateFault",
     "PredicateParts",
     "PredicateReader",
     "Seen",
+    "check_catalog",
+    "check_functions",
+    "check_types",
     "compare",
     "json_schema",
     "load_examples",

@@ -25,7 +25,7 @@ class PredicateParts:
     """The names in one SQL expression, each list in order of first appearance and without repeats.
 
     ``placeholders`` without the colon (``principal.regions``); ``columns`` as the catalog keeps them (folded,
-    unquoted); ``functions`` those that are called by a name with a schema, as ``schema.name``.
+    unquoted); ``functions`` as they are called, with or without a schema (``lower``, ``bank.risk``).
     """
 
     placeholders: tuple[str, ...]
@@ -37,8 +37,8 @@ class PredicateReader(Protocol):
     """Reads one SQL expression over a row's own columns.
 
     It raises PredicateFault for what is not exactly one expression, and for what an expression in a policy
-    may not hold: subqueries, aggregates, windows, parameters of another spelling, columns with a qualifier,
-    and functions without a schema that are not among the engine's pure built-in ones.
+    may not hold: subqueries, aggregates, windows, parameters of another spelling, columns with a qualifier.
+    Whether a function without a schema is one of the engine's pure built-in ones, ``check_functions`` asks the catalog.
     """
 
     def read(self, text: str) -> PredicateParts:
@@ -86,7 +86,7 @@ def _unknown(parts: PredicateParts, names: NamesInSight) -> Iterable[str]:
         if column not in columns:
             yield f"unknown column {column!r}; {suggestion(column, columns)}"
     for function in parts.functions:
-        if function not in functions and not function.startswith("pg_catalog."):
+        if "." in function and function not in functions and not function.startswith("pg_catalog."):
             yield f"function {function!r} is not allowed; list it under functions in datagate.yaml"
     for placeholder in parts.placeholders:
         fault = _placeholder_fault(placeholder, names)

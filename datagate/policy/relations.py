@@ -69,6 +69,10 @@ def _check_name(name: str, source: SourceRef, rules: list[Rule], report: Report)
             return
 
 
+# The decision point follows no reference through more relations than this.
+MAX_REFERENCES = 16
+
+
 def check_circles(policies: Mapping[RelationName, RelationPolicy], report: Report) -> None:
     """Report every ``through`` that leads back to its own relation: nothing would decide whether its row is visible."""
     throughs = {
@@ -79,6 +83,8 @@ def check_circles(policies: Mapping[RelationName, RelationPolicy], report: Repor
         for edge in edges:
             if _reaches(edge.relation, relation, throughs):
                 report.add(edge.source, f"rows through {edge.relation} come back to {relation}; break the circle")
+            elif _depth(edge.relation, throughs) >= MAX_REFERENCES:
+                report.add(edge.source, f"rows through more than {MAX_REFERENCES} relations; refer to a nearer one")
 
 
 def _reaches(start: RelationName, goal: RelationName, throughs: Mapping[RelationName, list[Through]]) -> bool:
@@ -92,3 +98,13 @@ def _reaches(start: RelationName, goal: RelationName, throughs: Mapping[Relation
             seen.add(here)
             ahead.extend(edge.relation for edge in throughs.get(here, []))
     return False
+
+
+def _depth(start: RelationName, throughs: Mapping[RelationName, list[Through]]) -> int:
+    """How many references can follow one another from a relation; MAX_REFERENCES for "that many or more"."""
+    layer = {start}
+    for depth in range(MAX_REFERENCES):
+        layer = {edge.relation for relation in layer for edge in throughs.get(relation, [])}
+        if not layer:
+            return depth
+    return MAX_REFERENCES

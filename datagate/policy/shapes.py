@@ -90,6 +90,7 @@ def either(message: str, **tags: type) -> Discriminator:
 NOTHING = type(None)
 Text = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.\-]*$")]
+KeyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_\-]*$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*$")]
 RelationText = Annotated[str, StringConstraints(pattern=r"^[^.\s][^.]*\.[^.]*[^.\s]$")]
 Number = Annotated[Decimal, BeforeValidator(_number), WithJsonSchema({"type": "number"}), Field(allow_inf_nan=False)]
@@ -117,14 +118,14 @@ ColumnNames = Annotated[
 class HashShape(Shape):
     """Options of ``hash``."""
 
-    key: Name = "default"
+    key: KeyName = "default"
 
 
 class PseudonymShape(Shape):
     """Options of ``pseudonym``; the domain is the column's tag if none is given."""
 
     domain: Name | None = None
-    key: Name = "default"
+    key: KeyName = "default"
 
 
 class IpPrefixShape(Shape):

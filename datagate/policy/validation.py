@@ -77,6 +77,7 @@ def _report(fault: Any, root: Node, report: Report) -> None:
 
 _PATTERNS = {
     r"^[A-Za-z][A-Za-z0-9_.\-]*$": "is not a name; begin with a letter, go on with letters, digits, '_', '-', '.'",
+    r"^[A-Za-z_][A-Za-z0-9_\-]*$": "is not the name of a key; use letters, digits, '_' and '-'",
     r"^[a-z_][a-z0-9_]*$": "is not a word; use small letters, digits and '_'",
     r"^[^.\s][^.]*\.[^.]*[^.\s]$": "is not of the form schema.name; write both parts",
 }
