@@ -1,7 +1,8 @@
 """The oracle's masks: what each mask makes of one value, in plain Python; shares nothing with the SQL.
 
-Values come as psycopg loads them, but for two: JSON documents come and go as JSON text, and what Python's dates cannot
-hold (infinity, BC, years beyond 9999) comes and goes as PostgreSQL's text under DateStyle ISO and time zone UTC.
+Values come as psycopg loads them. JSON documents may come as JSON text too (which keeps all digits), and always leave
+as JSON text. Dates and network addresses may come, and then leave, as PostgreSQL's text under DateStyle ISO and time
+zone UTC, since Python's dates hold no infinity, no BC and no year beyond 9999.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import re
 import struct
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_FLOOR, Context, Decimal
+from decimal import Context, Decimal
+from fractions import Fraction
+from math import floor
 from uuid import UUID
 
 from datagate.model.mask import Mask, MaskKind
@@ -60,11 +63,20 @@ def mask_value(
         case MaskKind.IP_PREFIX:
             return _ip_prefix(mask, value, column_type)
         case MaskKind.JSON:
-            assert isinstance(value, str)
-            return _json(mask, value, column_type, tag, keys)
+            return _json(mask, value if isinstance(value, str) else dump(value), column_type, tag, keys)
         case MaskKind.SQL:
             assert sql is not None, "a sql mask needs the row"
             return sql(str(mask.option("expression")))
+
+
+def masked_type(mask: Mask, column_type: str) -> str:
+    """The internal name of the masked value's type."""
+    if mask.kind is MaskKind.HASH:
+        return "text"
+    if mask.kind is MaskKind.PSEUDONYM and column_type in _INTEGER_BITS:
+        return "int8"
+    assert mask.kind is not MaskKind.SQL, "the type of a sql mask is its expression's"
+    return column_type
 
 
 def _number(mask: Mask, name: str, default: int | None = None) -> int:
@@ -200,8 +212,8 @@ def _float4(value: float) -> float:
 
 def _nearest(value: Decimal, step: Decimal) -> Decimal:
     """Nearest multiple, halves away from zero."""
-    count = _EXACT.divide(abs(value), step) + Decimal("0.5")
-    return _EXACT.multiply(count.to_integral_value(ROUND_FLOOR, _EXACT), step).copy_sign(value)
+    count = floor(abs(Fraction(value)) / Fraction(step) + Fraction(1, 2))
+    return _EXACT.multiply(Decimal(count), step).copy_sign(value)
 
 
 def _round(step: Decimal, value: object, column_type: str) -> object:
@@ -216,14 +228,14 @@ def _round(step: Decimal, value: object, column_type: str) -> object:
         assert isinstance(value, Decimal)
         if value.is_nan() or value.is_infinite():
             return value
-        if abs(value) >= Decimal("1e100"):
+        if value.adjusted() >= 100:
             return Decimal("Infinity").copy_sign(value)
         return _nearest(value, step)
     assert isinstance(value, float)
     exact = _float4(value) if column_type == "float4" else value
     if not abs(exact) < float(step * 2**53):
         return exact
-    rounded = float(_nearest(Decimal(f"{exact:.15g}"), step))
+    rounded = float(_nearest(Decimal(f"{exact:.15g}"), step)) + 0.0  # no negative zero
     return _float4(rounded) if column_type == "float4" else rounded
 
 
@@ -231,6 +243,7 @@ def _bucket(mask: Mask, value: object, column_type: str) -> object:
     edges = mask.option("edges")
     assert isinstance(edges, tuple)
     assert isinstance(value, int | float | Decimal)
+    value = _float4(float(value)) if column_type == "float4" else value
     shown: int | float | Decimal | None = None
     for edge in edges:
         assert isinstance(edge, int | Decimal)
