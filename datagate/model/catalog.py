@@ -73,6 +73,8 @@ class Catalog:
 
     ``search_path``: the schemas searched for unqualified names, in order,
     pg_catalog included where the engine searches it. ``version`` changes when anything in here does.
+    ``engine_functions``: the names of all functions in pg_catalog, allowed or not; left empty, ``(x).name`` is
+    refused wherever ``name`` is not an allowed function, since the engine might read it as a call.
     """
 
     version: str
@@ -84,6 +86,7 @@ class Catalog:
     types: frozenset[str]
     user_operators: frozenset[str]
     user_functions: frozenset[str]
+    engine_functions: frozenset[str] = frozenset()
 
     def resolve(self, schema: str | None, name: str) -> RelationName | None:
         """The relation that a name means: in its schema, or in the first schema of the search path that has it."""

@@ -1,0 +1,93 @@
+"""What a node of the caller's must obey by itself, once it is known to be the same in both texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from datagate.model.names import RelationName
+from datagate.verify.mismatch import forbidden
+from datagate.verify.names import PLAIN_NAME, Names, names_things
+from datagate.verify.tree import Tree, strings
+
+
+class Checks:
+    """The allow-lists, by kind of node. ``guarded``: the relations for which a guard is prescribed."""
+
+    def __init__(self, names: Names, guarded: Mapping[RelationName, object]) -> None:
+        self.names = names
+        self.guarded = guarded
+        self.parameters: set[int] = set()
+        self.by_kind: Mapping[str, Callable[[Tree], None]] = {
+            "A_Expr": self._a_expr,
+            "A_Indirection": self._indirection,
+            "CaseExpr": self._case,
+            "FuncCall": self._func_call,
+            "ParamRef": self._param_ref,
+            "SortBy": self._sort_by,
+            "SubLink": self._sub_link,
+            "TypeName": self._type_name,
+        }
+
+    def _a_expr(self, node: Tree) -> None:
+        if "BETWEEN" in node["kind"]:
+            self.names.check_operators(">=", "<=", "<", ">")
+        else:
+            self.names.check_qualified_operator(strings(node["name"]))
+
+    def _indirection(self, node: Tree) -> None:
+        for name in (step["String"]["sval"] for step in node["indirection"] if "String" in step):
+            if not self.names.harmless_attribute(name):
+                raise forbidden(f"the field {name}, which could be a function,")
+
+    def _case(self, node: Tree) -> None:
+        if "arg" in node:
+            self.names.check_operators("=")
+
+    def _func_call(self, node: Tree) -> None:
+        self.names.check_function(strings(node["funcname"]))
+
+    def _param_ref(self, node: Tree) -> None:
+        self.parameters.add(node.get("number", 0))
+
+    def _sort_by(self, node: Tree) -> None:
+        if "useOp" in node:
+            self.names.check_qualified_operator(strings(node["useOp"]))
+
+    def _sub_link(self, node: Tree) -> None:
+        if "operName" in node:
+            self.names.check_qualified_operator(strings(node["operName"]))
+        elif "testexpr" in node:
+            self.names.check_operators("=")
+
+    def _type_name(self, node: Tree) -> None:
+        self.names.check_type(strings(node["names"]))
+
+    def sample(self, node: Tree) -> None:
+        """TABLESAMPLE of a relation, by one of the engine's own methods.
+
+        It moves into the guard; its arguments may only be constants and parameters, which mean the same there.
+        """
+        self.names.check_sample_method(strings(node["method"]))
+        repeatable = [node["repeatable"]] if "repeatable" in node else []
+        for argument in (*node["args"], *repeatable):
+            if not argument.keys() <= {"A_Const", "ParamRef"}:
+                raise forbidden("an argument of TABLESAMPLE other than a constant or a parameter")
+            if "ParamRef" in argument:
+                self._param_ref(argument["ParamRef"])
+        if "RangeVar" not in node["relation"] or node.keys() - {"relation", "method", "args", "repeatable"}:
+            raise forbidden("TABLESAMPLE of anything but a relation")
+
+    def is_regclass_of_known(self, cast: Tree) -> bool:
+        """Whether a cast is ``'name'::regclass`` for a relation of the engine's own, or one that is guarded."""
+        type_names = strings(cast["typeName"]["names"])
+        if not names_things(type_names[-1]):
+            return False
+        literal = cast["arg"].get("A_Const", {}).get("sval", {}).get("sval")
+        plain_type = cast["typeName"].keys() == {"names", "typemod"} and (
+            type_names in (["regclass"], ["pg_catalog", "regclass"])
+        )
+        if not plain_type or literal is None or not PLAIN_NAME.fullmatch(literal):
+            return False
+        schema, _, name = literal.rpartition(".")
+        relation = self.names.relation(schema or None, name)
+        return relation is not None and (relation.schema == "pg_catalog" or relation in self.guarded)

@@ -1,0 +1,54 @@
+"""PostgreSQL: may ``final`` be sent in the place of ``original``?
+
+Both texts are read by the engine's own parser, and the two trees are walked side by side (``walk``). They must be equal
+everywhere, node by node and value by value, and made of nothing but what ``grammar`` and ``names`` list. There are four
+exceptions, and each has its proof where it is made:
+
+1. where the original names a relation (which by the engine's rules of scope is no WITH item), the final text must have
+   the guard prescribed for that relation, under the name by which the original knows it (``_range_var``); the caller's
+   own ONLY and TABLESAMPLE stand inside; a fence may stand around (``fence``);
+2. or, for a view without a policy of its own, the view's query, walked in the same way against the view's own text;
+3. ``schema.table.column`` may be ``table.column`` in the final text (``ranges``);
+4. GROUP BY may have further columns that the primary key in it determines (``_group_by``).
+
+So nothing was lost and nothing was added, and no relation is read but through its guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from datagate.model.catalog import Catalog
+from datagate.model.names import RelationName
+from datagate.verify.mismatch import Mismatch, MismatchKind
+from datagate.verify.names import Names
+from datagate.verify.prescription import Prescription
+from datagate.verify.tree import read
+from datagate.verify.walk import Walk
+
+__all__ = ["Mismatch", "MismatchKind", "Prescription", "verify"]
+
+
+def verify(
+    original: str,
+    final: str,
+    *,
+    catalog: Catalog,
+    prescriptions: Mapping[RelationName, Prescription],
+    functions: frozenset[str],
+) -> None:
+    """Return if the final text may be sent in the place of the original; else raise Mismatch.
+
+    Args:
+        original: the caller's statement, before rewriting.
+        final: the text that would be sent.
+        catalog: the engine's catalog, with the search path of the session.
+        prescriptions: what stands in for each relation that the statement reads; any other is refused.
+        functions: allowed functions: bare names for pg_catalog's, ``schema.name`` for others (and for operators
+            that are user-defined: ``schema.=``).
+    """
+    before, after = read(original), read(final)
+    try:
+        Walk(Names(catalog, functions), prescriptions).statement(before, after)
+    except RecursionError:
+        raise Mismatch("the statement is nested too deeply to be verified", MismatchKind.STATEMENT) from None
