@@ -99,9 +99,11 @@ class Keyring:
         try:
             return self._pads[name]
         except KeyError:
+            # Only lower-case names without a hyphen have a variable.
+            variable = f", or set {KEY_VARIABLE_PREFIX}{name.upper()}" if re.fullmatch("[a-z0-9_]+", name) else ""
             raise KeyringError(
-                f"a mask needs the key {name!r}, which the keyring does not hold; add it to the file that "
-                f"{FILE_VARIABLE} names, or set {KEY_VARIABLE_PREFIX}{name.upper()} to 32 or more bytes as base64"
+                f"a mask needs the key {name!r}, which the keyring does not hold; "
+                f"add 32 or more random bytes in base64 to the file that {FILE_VARIABLE} names{variable}"
             ) from None
 
     def binding(self, name: str) -> TypedValue:
