@@ -134,7 +134,12 @@ callers = st.builds(
 requests = st.builds(Request, callers, relations, actions, moments)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=250,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(requests, policy_sets, all_facts)
 def test_there_is_always_a_decision(request: Request, policy_set: PolicySet, known: Facts) -> None:
     """Nothing raises; a permit has a value for each binding it names and a column to show; a denial is empty."""
