@@ -13,6 +13,7 @@ from typing import Protocol
 
 import psycopg
 from psycopg import pq
+from psycopg._encodings import conn_encoding
 from psycopg._queries import PostgresQuery  # private, and pinned with psycopg's minor version
 from psycopg.abc import Buffer, Params, Query
 from psycopg.adapt import AdaptersMap, PyFormat, Transformer
@@ -83,8 +84,6 @@ class Statement:
                 "write %s or %(name)s outside of literals and comments, and $n nowhere",
                 sqlstate="42P02",
             )
-        if b"\0" in self.sent:
-            raise ProgrammingError("the statement holds a NUL character", sqlstate="22021")
 
     def declared(self, prefix: bytes) -> Statement:
         """The same statement as the query of a DECLARE; ``prefix`` ends in ``FOR``."""
@@ -122,7 +121,7 @@ class GatedQuery(PostgresQuery):
         """Take an admitted statement; anything else is refused."""
         if type(query) is not Statement:
             raise InternalError("a statement came to the wire that the gate has not admitted; nothing was sent")
-        if not query.ascii and self._tx.encoding != _UTF8:
+        if not query.ascii and conn_encoding(self._tx.connection) != _UTF8:
             raise NotSupportedError("statements beyond ASCII need client_encoding UTF8 on a datagate connection")
         self._statement = query
         self.query = query.sent
@@ -147,6 +146,12 @@ class GatedQuery(PostgresQuery):
             self.formats = [*formats, *statement.formats]
         else:
             self.params, self.types, self.formats = own, types, formats
+
+
+def _check_characters(text: str) -> None:
+    """Refuse what ends a C string early, and what is no character: the server would read another text."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ProgrammingError("the statement holds a NUL or a lone surrogate, which are no text", sqlstate="22021")
 
 
 def _count(parameters: Params) -> int:
@@ -208,9 +213,11 @@ class Admission:
         if parameters is not None:
             converted = convert(text, _count(parameters))
             text = converted.text
+        kept = self._kept.get(text)
+        if kept is None:
+            _check_characters(text)
         self.asked = text
         admitted = self._session.admit(text) if text.strip(_WHITE) else _BLANK
-        kept = self._kept.get(text)
         if (
             kept is not None
             and kept.converted is converted

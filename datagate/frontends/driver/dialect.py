@@ -1,8 +1,8 @@
 """SQLAlchemy's dialect ``datagate+psycopg://``: its own dialect for psycopg 3, over gated connections.
 
 ``create_engine("datagate+psycopg://host/db", connect_args={"caller": caller, "policies": "policies/"})``: the engine
-opens one gate and shares it between the connections of its pool. ``connect_args={"caller": …, "gate": gate}`` shares one
-between engines. `create_async_engine` takes the same.
+opens one gate and shares it between the connections of its pool. ``connect_args={"caller": …, "gate": gate}`` shares
+one between engines. `create_async_engine` takes the same.
 """
 
 from __future__ import annotations

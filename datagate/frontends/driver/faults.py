@@ -108,6 +108,7 @@ _NEUTRAL = {
     "22007": "a text is no valid date or time",
     "22008": "a date or time is out of range",
     "22P02": "a text is no valid value of the type that it is converted to",
+    "42601": "the statement has a syntax error",
     "23502": "a column that may not be null would be null",
     "23503": "a foreign key would point to no row",
     "23505": "a unique key would occur twice",
@@ -154,7 +155,7 @@ _WORDING = frozenset(
     than that the there this timeout to too transaction transactions true type types undefined union unique unknown
     unsafe until update updates usage use used user using value values view volatile when where which window with
     within without write zero administrator aborted accept accepting adding already-prepared attribute condition
-    conflict count cte depth division distinct except having intersect nested option prepared share sort string
+    conflict count cte depth division distinct except having intersect nested option prepared progress share sort string
     bigint bit bytea character char cidr date daterange double inet int4range int8range interval json jsonb jsonpath
     macaddr money name numeric numrange oid point precision real smallint text time timestamp timestamptz tsquery
     tsrange tstzrange tsvector uuid varchar varying xid xml zone anyarray anyelement anycompatible regclass regtype

@@ -87,8 +87,8 @@ def _convert(query: str) -> Converted:
         text, formats, order, parts = _query2pg_nocache(query.encode(_UTF8), _UTF8)
     except psycopg.ProgrammingError as error:
         problem = str(error)
-    except UnicodeEncodeError:
-        problem = "the statement holds a lone surrogate, which is no character"
+    except UnicodeError:
+        problem = "a placeholder is incomplete, or the statement holds what is no character"
     else:
         return Converted(text.decode(_UTF8), formats, order, parts)
     raise ProgrammingError(problem, sqlstate="42601")

@@ -11,10 +11,10 @@ from datagate.model.caller import Caller
 
 _SESSION = re.compile(
     r"\s*(begin|commit|rollback|savepoint|release|set|show|listen|notify|prepare transaction|deallocate|discard)\b",
-    re.I,
+    re.IGNORECASE,
 )
 _PARAMETER = re.compile(r"\$(\d+)")
-_CUSTOMERS = re.compile(r"\bcustomers\b")
+_CUSTOMERS = re.compile(r"(?<=from )customers\b( c\b)?")
 
 
 class StatementKind(Enum):
@@ -43,8 +43,8 @@ class StandInSession:
         if _SESSION.match(text):
             return Admitted(StatementKind.SESSION, text, (), 0)
         used = max((int(number) for number in _PARAMETER.findall(text)), default=0)
-        guard = f"(SELECT * FROM public.customers WHERE region = ANY(${used + 1}::pg_catalog.text[])) AS customers"
-        text, count = _CUSTOMERS.subn(guard, text, count=1)
+        guard = f"(SELECT * FROM public.customers WHERE region = ANY(${used + 1}::pg_catalog.text[])) AS "
+        text, count = _CUSTOMERS.subn(lambda found: guard + ("c" if found[1] else "customers"), text, count=1)
         return Admitted(StatementKind.QUERY, text, (self.regions,) if count else (), used)
 
     def refresh(self) -> None:
