@@ -19,6 +19,9 @@ from tests.twin.rights import Asked, Denied
 from tests.twin.rows import Connection, Interpreter, TwinTable
 from tests.twin.schema import RealRelation
 
+KEYS = {"default": bytes(range(32)), "other": bytes(range(32, 64))}
+"""The keys that masks use in tests."""
+
 HIDEOUT = "twin hideout"
 """Schema for rows that belong to a parent under the parent's policy, while the child has a policy of its own."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from datagate.model.names import Purpose
+from fixtures.personas import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +49,8 @@ def read_answers(connection: psycopg.Connection[Any]) -> list[Answer]:
     """What ``datagate.consents`` holds."""
     found = connection.execute("SELECT data_subject, purpose, granted, valid_from, valid_until FROM datagate.consents")
     return [Answer(str(one), Purpose(two), bool(yes), since, until) for one, two, yes, since, until in found]
+
+
+def answers_of(world: World) -> list[Answer]:
+    """The consents of a fixture's world."""
+    return [Answer(one.data_subject, Purpose(one.purpose), one.granted, one.since, one.until) for one in world.consents]
