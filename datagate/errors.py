@@ -37,7 +37,8 @@ from datagate.model.source import SourceRef
 class DatagateError(Exception):
     """Root of all errors.
 
-    ``sqlstate`` is five characters; ``position`` counts characters of the caller's text from one.
+    ``sqlstate`` is five characters; ``position`` counts characters of the caller's text from one;
+    ``audit_reason`` is what the audit records in place of the message, and is never shown to the caller.
     """
 
     sqlstate: str = "XX000"
@@ -46,6 +47,7 @@ class DatagateError(Exception):
         super().__init__(message)
         self.message = message
         self.position = position
+        self.audit_reason: str | None = None
         if sqlstate is not None:
             self.sqlstate = sqlstate
 

@@ -47,7 +47,8 @@ class Relation:
 
     ``primary_key``: its columns, empty without one. ``parent``: the table that it is a partition or
     inheritance child of. ``view_sql``: a view's own query text with everything qualified.
-    ``view_columns``: for a view, the columns of other relations that it depends on.
+    ``view_columns``: for a view, the columns of other relations that it depends on, and the relations
+    themselves (with an empty column name).
     """
 
     oid: int

@@ -48,13 +48,13 @@ SELECT a.attrelid::bigint, a.attname, t.typname, tn.nspname, pg_catalog.format_t
 """
 
 _VIEW_COLUMNS = """
-SELECT DISTINCT r.ev_class::bigint, n.nspname, c.relname, a.attname
+SELECT DISTINCT r.ev_class::bigint, n.nspname, c.relname, COALESCE(a.attname, '')
   FROM pg_catalog.pg_rewrite r
   JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid
-       AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjsubid > 0
+       AND d.refclassid = 'pg_catalog.pg_class'::regclass
   JOIN pg_catalog.pg_class c ON c.oid = d.refobjid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+  LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND d.refobjsubid > 0
  WHERE r.ev_class >= 16384 AND c.oid <> r.ev_class
 """
 

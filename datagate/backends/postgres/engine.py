@@ -20,6 +20,8 @@ from datagate.errors import StatementSyntaxError, UnsupportedConstruct
 Tree = dict[str, Any]
 """A libpg_query node: ``{"SelectStmt": {...}}``; enums are strings, absent fields have their default."""
 
+_GRAMMAR = 180004  # the version number that libpg_query writes into its trees
+
 MAX_TEXT = 1_000_000
 """Longest statement text read, in bytes of UTF-8."""
 
@@ -83,7 +85,7 @@ def deparse(tree: Tree) -> str:
     """SQL text of a tree (as :func:`parse_tree` gives it)."""
     message = ParseResult()
     try:
-        json_format.ParseDict(tree, message, max_recursion_depth=2 * MAX_NESTING)
+        json_format.ParseDict({"version": _GRAMMAR, **tree}, message, max_recursion_depth=2 * MAX_NESTING)
     except (json_format.ParseError, RecursionError):
         raise _too_deep() from None
     raw = message.SerializeToString()
@@ -92,6 +94,24 @@ def deparse(tree: Tree) -> str:
     struct.len = len(raw)
     struct.data = native.ctypes.cast(buffer, native.ctypes.c_void_p)
     return _deparse(struct)
+
+
+_POSITIONS = frozenset(
+    {"location", "stmt_location", "stmt_len", "list_start", "list_end", "rexpr_list_start", "rexpr_list_end"}
+)
+
+
+def without_positions(tree: Any) -> Any:
+    """A copy of the tree without the positions of its nodes in the text, so that two spellings compare equal."""
+    if isinstance(tree, dict):
+        return {
+            key: without_positions(value)
+            for key, value in tree.items()
+            if not (key in _POSITIONS and isinstance(value, int))
+        }
+    if isinstance(tree, list):
+        return [without_positions(item) for item in tree]
+    return tree
 
 
 _OPEN = frozenset({Token.ASCII_40, Token.ASCII_91, Token.CASE})
@@ -130,7 +150,10 @@ def scan(raw: bytes, text: str) -> Sequence[ScanToken]:
     result = native.lib.pg_query_scan(raw)
     try:
         _raise_error(result.error, text)
-        return ScanResult.FromString(native.ctypes.string_at(result.pbuf.data, result.pbuf.len)).tokens
+        tokens: Sequence[ScanToken] = ScanResult.FromString(
+            native.ctypes.string_at(result.pbuf.data, result.pbuf.len)
+        ).tokens
+        return tokens
     finally:
         native.lib.pg_query_free_scan_result(result)
 

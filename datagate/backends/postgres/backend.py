@@ -1,0 +1,85 @@
+"""The road of one statement on PostgreSQL, from text to verified text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from datagate.backends.postgres.engine import canonical
+from datagate.backends.postgres.graft import graft
+from datagate.backends.postgres.predicate import spell_parameter
+from datagate.backends.postgres.statements import ReadStatement
+from datagate.errors import Refused, UnsupportedConstruct
+from datagate.model.catalog import Relation
+from datagate.model.fragment import Binding
+from datagate.model.names import RelationName
+from datagate.sql.dialect import NotCarried
+from datagate.sql.guard import Numbering
+from datagate.sql.rewrite import Engine, Rewritten, Surroundings, rewrite
+from datagate.verify.mismatch import Mismatch, MismatchKind
+from datagate.verify.postgres import verify
+from datagate.verify.prescription import Prescription
+
+ENGINE = Engine(canonical=canonical, spell=spell_parameter)
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A verified rewriting. ``by`` says which rendering carried it: ``dialect`` or ``graft``."""
+
+    text: str
+    bindings: tuple[Binding, ...]
+    by: str
+    fenced: frozenset[RelationName]
+
+
+def carry(
+    text: str,
+    statement: ReadStatement,
+    around: Surroundings,
+    functions: frozenset[str],
+    views: Mapping[RelationName, Relation],
+) -> Carried:
+    """Rewrite and verify one query; ``views`` fills as views are expanded.
+
+    Raises UndefinedRelation, UnsupportedConstruct, Refused (a function, operator or type that is not allowed), or
+    Mismatch (VerificationFailed) where no rendering passes the verifier.
+    """
+    try:
+        rewritten = rewrite(statement.canonical, statement.parameters, ENGINE, around)
+        _verify(text, rewritten, around, functions, views)
+    except NotCarried:
+        pass
+    except Mismatch as mismatch:
+        if mismatch.kind is not MismatchKind.TREE:
+            raise _refusal(mismatch) from None
+    else:
+        return Carried(rewritten.text, rewritten.bindings, "dialect", rewritten.fenced)
+    grafted = graft(text, Numbering(statement.parameters, spell_parameter), around)
+    try:
+        _verify(text, grafted, around, functions, views)
+    except Mismatch as mismatch:
+        raise _refusal(mismatch) from None
+    return Carried(grafted.text, grafted.bindings, "graft", grafted.fenced)
+
+
+def _verify(
+    text: str,
+    rewritten: Rewritten,
+    around: Surroundings,
+    functions: frozenset[str],
+    views: Mapping[RelationName, Relation],
+) -> None:
+    prescriptions = {name: Prescription(guard=body, view_sql=None) for name, body in rewritten.guards.items()}
+    for name, relation in views.items():
+        prescriptions[name] = Prescription(guard=None, view_sql=relation.view_sql)
+    verify(text, rewritten.text, catalog=around.catalog, prescriptions=prescriptions, functions=functions)
+
+
+def _refusal(mismatch: Mismatch) -> Exception:
+    """What the caller reads: a thing that is not allowed is a refusal, a construct not carried is not supported."""
+    if mismatch.kind is MismatchKind.FORBIDDEN:
+        return Refused(mismatch.reason)
+    if mismatch.kind is MismatchKind.STATEMENT:
+        return UnsupportedConstruct(mismatch.reason)
+    return mismatch

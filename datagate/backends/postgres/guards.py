@@ -1,0 +1,201 @@
+"""Compiles a decision into its guard: closed PostgreSQL text with bindings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from datagate.backends.postgres.masks import is_total, mask_expression
+from datagate.backends.postgres.predicate import compile_predicate
+from datagate.errors import InternalError
+from datagate.model.catalog import Catalog, Column, Relation
+from datagate.model.decision import (
+    TRUE,
+    AllOf,
+    AnyOf,
+    CellCase,
+    ColumnDecision,
+    ConsentLive,
+    Decision,
+    Filter,
+    RefersTo,
+    Where,
+)
+from datagate.model.fragment import Binding, Fragment
+from datagate.model.guard import Guard, GuardColumn
+from datagate.model.values import ValueType
+
+PARTIES = Binding("facts.parties", ValueType.TEXT_ARRAY)
+EPOCH = Binding("facts.epoch", ValueType.BIGINT)
+VALID_UNTIL = Binding("facts.valid_until", ValueType.TIMESTAMPTZ)
+
+STILL_CURRENT = Fragment.of("(SELECT datagate.still_current(", PARTIES, ", ", EPOCH, ", ", VALID_UNTIL, "))")
+"""True while the facts that the decision came from are in force, else raises; uncorrelated, so evaluated once."""
+
+
+def quote(name: str) -> str:
+    """An identifier in double quotes (PostgreSQL manual, 4.1.1)."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def row_relation(relation: Relation) -> str:
+    """The relation's qualified, quoted name."""
+    return f"{quote(relation.name.schema)}.{quote(relation.name.name)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    decision: Decision
+    catalog: Catalog
+    consents_relation: str
+
+    def filter(self, wanted: Filter, alias: str, depth: int) -> Fragment:
+        """Closed text of a filter over the relation that stands as ``alias``; every part in parentheses."""
+        match wanted:
+            case AllOf(parts):
+                return self._joined(" AND ", parts, alias, depth, empty="true")
+            case AnyOf(parts):
+                return self._joined(" OR ", parts, alias, depth, empty="false")
+            case Where():
+                return self._where(wanted, alias)
+            case ConsentLive():
+                return self._consent(wanted, alias)
+            case RefersTo():
+                return self._refers_to(wanted, alias, depth)
+            case _:
+                assert_never(wanted)
+
+    def _joined(self, word: str, parts: tuple[Filter, ...], alias: str, depth: int, empty: str) -> Fragment:
+        if not parts:
+            return Fragment.of(empty)
+        return Fragment.join(word, [Fragment.of("(", self.filter(part, alias, depth), ")") for part in parts])
+
+    def _where(self, where: Where, alias: str) -> Fragment:
+        bindings = tuple(
+            (placeholder, Binding(name, self.decision.bindings[name].type)) for placeholder, name in where.bindings
+        )
+        return compile_predicate(where.predicate.text, alias, bindings)
+
+    def _consent(self, consent: ConsentLive, alias: str) -> Fragment:
+        """The nearest answer counts: asked at the purpose itself, else at its parent, and so on up."""
+        key = f"{alias}.{quote(consent.column)}::pg_catalog.text"
+        *nearer, root = [Binding(f"purpose.{purpose}", ValueType.TEXT) for purpose in consent.purposes]
+        out = self._answer(key, root, granted=True)
+        for purpose in reversed(nearer):
+            out = Fragment.of(
+                self._answer(key, purpose, granted=True),
+                " OR (NOT ",
+                self._answer(key, purpose, granted=False),
+                " AND (",
+                out,
+                "))",
+            )
+        return out
+
+    def _answer(self, key: str, purpose: Binding, *, granted: bool) -> Fragment:
+        yes = "k.granted" if granted else "NOT k.granted"
+        return Fragment.of(
+            f"EXISTS (SELECT 1 FROM {self.consents_relation} AS k WHERE k.purpose OPERATOR(pg_catalog.=) ",
+            purpose,
+            f" AND k.data_subject OPERATOR(pg_catalog.=) {key} AND {yes}"
+            " AND k.valid_from OPERATOR(pg_catalog.<=) pg_catalog.statement_timestamp()"
+            " AND (k.valid_until IS NULL OR k.valid_until OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp()))",
+        )
+
+    def _refers_to(self, there: RefersTo, alias: str, depth: int) -> Fragment:
+        inner = f"g{depth + 1}"
+        keys = " AND ".join(
+            f"{inner}.{quote(other)} OPERATOR(pg_catalog.=) {alias}.{quote(own)}" for own, other in there.on
+        )
+        relation = row_relation(self.catalog.relations[there.relation])
+        return Fragment.of(
+            f"EXISTS (SELECT 1 FROM {relation} AS {inner} WHERE {keys} AND (",
+            self.filter(there.filter, inner, depth + 1),
+            "))",
+        )
+
+    def column(self, decided: ColumnDecision, column: Column) -> tuple[Fragment, GuardColumn]:
+        """The column's target-list entry, and what it exposes."""
+        shown = [(case, *self._cell(case, column)) for case in decided.cases]
+        types = {type_ for _, _, type_ in shown}
+        if len(types) > 1:
+            raise InternalError(f"rules show one caller column {column.name} in two types; run `datagate check`")
+        raw = len(shown) == 1 and shown[0][0] == CellCase(TRUE, ())
+        if len(shown) == 1 and shown[0][0].when == TRUE:
+            value = shown[0][1]
+        else:
+            arms = [Fragment.of(" WHEN ", self.filter(case.when, "g", 0), " THEN ", cell) for case, cell, _ in shown]
+            value = Fragment.of("CASE", *arms, " END")
+        total = all(is_total(mask) for case in decided.cases for mask in case.masks)
+        return (
+            Fragment.of(value, f" AS {quote(column.name)}"),
+            GuardColumn(
+                name=column.name,
+                raw=raw,
+                type=types.pop(),
+                leakproof=total and all(case.when == TRUE for case in decided.cases),
+                digits=_digits(column) if raw else None,
+            ),
+        )
+
+    def _cell(self, case: CellCase, column: Column) -> tuple[Fragment, str]:
+        cell = Fragment.of(f"g.{quote(column.name)}")
+        type_ = column.base_type
+        for mask in case.masks:
+            cell, type_ = mask_expression(mask, cell, type_, tag="", sql_expression=self._sql_mask(type_))
+        return cell, type_
+
+    def _sql_mask(self, type_: str) -> Callable[[str], tuple[Fragment, str]]:
+        return lambda text: (compile_predicate(text, "g", ()), type_)
+
+
+def compile_guard(
+    decision: Decision, relation: Relation, catalog: Catalog, consents_relation: str, *, check_facts: bool
+) -> Guard:
+    """The guard that the decision prescribes for the relation (the one named, or a partition or child of it).
+
+    Columns stand in the relation's own order. ``check_facts`` adds the check that the facts are still in force
+    when the statement starts. Raises InternalError for a decision that no guard can express.
+    """
+    compiler = _Compiler(decision, catalog, consents_relation)
+    decided: Mapping[str, ColumnDecision] = {column.name: column for column in decision.columns}
+    pairs = [compiler.column(decided[column.name], column) for column in relation.columns if column.name in decided]
+    conditions = [STILL_CURRENT] if check_facts else []
+    if decision.filter != TRUE:
+        conditions.append(Fragment.of("(", compiler.filter(decision.filter, "g", 0), ")"))
+    return Guard(
+        relation=relation.name,
+        columns=tuple(column for _, column in pairs),
+        primary_key=relation.primary_key,
+        before=Fragment.of("SELECT ", Fragment.join(", ", [target for target, _ in pairs])),
+        source=row_relation(relation),
+        after=Fragment.of(" WHERE ", Fragment.join(" AND ", conditions)) if conditions else Fragment.of(""),
+        plain_filter=_plain(decision.filter),
+    )
+
+
+def _plain(wanted: Filter) -> bool:
+    """Whether a filter reads nothing but the row itself."""
+    match wanted:
+        case AllOf(parts) | AnyOf(parts):
+            return all(_plain(part) for part in parts)
+        case Where():
+            return True
+        case ConsentLive() | RefersTo():
+            return False
+        case _:
+            assert_never(wanted)
+
+
+_INTEGER_DIGITS = {"int2": 5, "int4": 10, "int8": 19}
+
+
+def _digits(column: Column) -> int | None:
+    """How many integer digits the column's values have at most: by type, or numeric(p, s)'s p - s."""
+    if column.base_type in _INTEGER_DIGITS:
+        return _INTEGER_DIGITS[column.base_type]
+    if column.base_type == "numeric" and column.type_text.startswith("numeric("):
+        precision, _, scale = column.type_text.removeprefix("numeric(").removesuffix(")").partition(",")
+        return int(precision) - int(scale or 0)
+    return None

@@ -1,0 +1,386 @@
+"""Judges which expressions of the caller cannot raise or talk, whatever row they meet.
+
+An engine may run the caller's conditions before a guard's filter; an expression that fails on some value would then
+tell of hidden rows. Leak-proof is what can never fail given its literal arguments. Unknown is leaky.
+
+PostgreSQL's ``proleakproof`` is coarser (manual, 39.5): it knows neither literal arguments nor bounded numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from datagate.sql.dialect.nodes import (
+    Call,
+    Collation,
+    Infix,
+    KeywordCall,
+    Quantified,
+    RawString,
+    Row,
+    TypeName,
+    ValueFunction,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What is known of an expression's value.
+
+    ``leakproof``; ``type``: internal type name, ``unknown`` for a literal or parameter that takes the other side's
+    type, None where not known; ``digits``: bound on the integer digits of a number, None where not known;
+    ``constant``: made of literals only, so that the engine folds it before it meets any row.
+    """
+
+    leakproof: bool
+    type: str | None = None
+    digits: int | None = None
+    constant: bool = False
+
+
+LEAKY = Knowledge(leakproof=False)
+BOOLEAN = Knowledge(leakproof=True, type="bool")
+
+Resolve = Callable[[exp.Column], Knowledge]
+JudgeQuery = Callable[[exp.Expression], Knowledge]
+
+_INTEGERS = {"int2": 5, "int4": 10, "int8": 19}
+_NUMBERS = frozenset({*_INTEGERS, "numeric"})
+_FLOATS = frozenset({"float4", "float8"})
+_TEXTS = frozenset({"text", "varchar", "bpchar", "name", "unknown"})
+_MOMENTS = frozenset({"date", "timestamp", "timestamptz", "time", "timetz", "interval"})
+# Comparison operators of these types return for every pair of values (their btree operator classes must be total).
+_COMPARABLE = (
+    _NUMBERS | _FLOATS | _TEXTS | _MOMENTS | {"bool", "uuid", "inet", "cidr", "oid", "bytea", "char", "macaddr"}
+)
+_WIDENS = {
+    ("int2", "int4"), ("int2", "int8"), ("int4", "int8"), ("varchar", "text"), ("bpchar", "text"), ("name", "text"),
+    ("text", "varchar"), ("cidr", "inet"),
+}  # fmt: skip
+_SAFE_CONSTANT_TYPES = _COMPARABLE | {"json", "jsonb"}
+
+# numeric overflows beyond 131072 digits before the point (manual, 8.1.2); so far below that nothing can raise.
+_MOST_DIGITS = 1_000
+_SUM_DIGITS = 20
+_YEAR_DIGITS = 4
+
+_TEXT_FUNCTIONS = frozenset({"lower", "upper", "length", "char_length", "btrim", "ltrim", "rtrim", "md5", "reverse"})
+_TOTAL_AGGREGATES = frozenset({"count", "min", "max", "sum", "avg", "bool_and", "bool_or", "every"})
+_EXTRACT_FIELDS = frozenset({"year", "month", "day", "hour", "minute", "second", "quarter", "week", "dow", "doy"})
+_PLAIN_REGEX = re.compile(r"\^?(?:[A-Za-z0-9_ @-]|\.)*\$?")
+_SMALL_INTERVAL = re.compile(
+    r"[+-]?\d{1,4}(?:\.\d{1,6})? *(?:year|mon|month|week|day|hour|minute|second|min|sec)s?", re.IGNORECASE
+)
+
+
+def judge(node: exp.Expression, resolve: Resolve, query: JudgeQuery) -> Knowledge:
+    """What is known of the expression; ``resolve`` answers for columns, ``query`` for subqueries."""
+    return _Judge(resolve, query).judge(node)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    resolve: Resolve
+    query: JudgeQuery
+
+    def judge(self, node: exp.Expression) -> Knowledge:
+        match node:
+            case exp.Column():
+                return self.resolve(node)
+            case exp.Literal() | exp.Null() | exp.Boolean() | RawString():
+                return _constant(node)
+            case exp.Parameter():
+                return Knowledge(leakproof=True, type="unknown")
+            case exp.Paren():
+                return self.judge(node.this)
+            case exp.And() | exp.Or():
+                return self._all_boolean((node.this, node.expression))
+            case exp.Not():
+                return self._all_boolean((node.this,))
+            case exp.Neg():
+                return self._negation(self.judge(node.this))
+            case exp.Is():
+                return Knowledge(self.judge(node.this).leakproof and self.judge(node.expression).leakproof, "bool")
+            case exp.Cast():
+                return self._cast(node)
+            case exp.Case():
+                return self._case(node)
+            case exp.Tuple() | Row():
+                return self._tuple(node)
+            case exp.Subquery() | exp.Exists() | exp.Select() | exp.SetOperation():
+                return self.query(node)
+            case ValueFunction():
+                return _value_function(node)
+            case Call():
+                return self._call(node)
+            case KeywordCall():
+                return self._keyword_call(node)
+            case Collation():
+                return self.judge(node.this)
+            case _:
+                return self._operator(node)
+
+    def _operator(self, node: exp.Expression) -> Knowledge:
+        match node:
+            case exp.EQ() | exp.NEQ() | exp.LT() | exp.LTE() | exp.GT() | exp.GTE():
+                return self._comparison(node.this, node.expression)
+            case exp.NullSafeEQ() | exp.NullSafeNEQ():
+                return self._comparison(node.this, node.expression)
+            case exp.Between():
+                low = self._comparison(node.this, node.args["low"])
+                high = self._comparison(node.this, node.args["high"])
+                return Knowledge(low.leakproof and high.leakproof, "bool")
+            case exp.In():
+                return self._in(node)
+            case exp.Like() | exp.ILike():
+                return self._like(node.this, node.expression)
+            case exp.Add() | exp.Sub() | exp.Mul():
+                return self._arithmetic(node)
+            case Quantified():
+                return self._quantified(node)
+            case Infix():
+                return self._infix(node)
+            case exp.DPipe():
+                sides = [self.judge(node.this), self.judge(node.expression)]
+                return Knowledge(all(side.leakproof and side.type in _TEXTS for side in sides), "text")
+            case _:
+                return LEAKY
+
+    def _all_boolean(self, nodes: Iterable[exp.Expression]) -> Knowledge:
+        return Knowledge(all(self.judge(node).leakproof for node in nodes), "bool")
+
+    def _negation(self, side: Knowledge) -> Knowledge:
+        # -(-2147483648) overflows, so a column's negation is safe for numeric only.
+        safe = side.leakproof and (side.constant or side.type in ("numeric", *_FLOATS))
+        return Knowledge(safe, side.type, side.digits, side.constant)
+
+    def _comparison(self, left: exp.Expression, right: exp.Expression) -> Knowledge:
+        if isinstance(left, exp.Tuple | Row) and isinstance(right, exp.Tuple | Row):
+            pairs = zip(left.expressions, right.expressions, strict=False)
+            return Knowledge(all(self._comparison(a, b).leakproof for a, b in pairs), "bool")
+        return Knowledge(_comparable(self.judge(left)) and _comparable(self.judge(right)), "bool")
+
+    def _in(self, node: exp.In) -> Knowledge:
+        query = node.args.get("query")
+        if query is not None:
+            left = node.this.expressions if isinstance(node.this, exp.Tuple | Row) else [node.this]
+            safe = all(_comparable(self.judge(side)) for side in left)
+            return Knowledge(safe and self.query(query).leakproof, "bool")
+        return Knowledge(all(self._comparison(node.this, item).leakproof for item in node.expressions), "bool")
+
+    def _like(self, value: exp.Expression, pattern: exp.Expression) -> Knowledge:
+        """LIKE raises only for a pattern that ends in its escape character (manual, 9.7.1)."""
+        text = self.judge(value)
+        literal = isinstance(pattern, exp.Literal) and pattern.is_string
+        safe = literal and "\\" not in pattern.this
+        return Knowledge(text.leakproof and text.type in _TEXTS and safe, "bool")
+
+    def _quantified(self, node: Quantified) -> Knowledge:
+        operator = node.args["operator"]
+        side = self.judge(node.this)
+        if operator not in ("=", "<>", "<", "<=", ">", ">=") or not _comparable(side):
+            return LEAKY
+        array = node.expression
+        if isinstance(array, exp.Parameter):
+            return BOOLEAN
+        if isinstance(array, exp.Array):
+            return Knowledge(all(_comparable(self.judge(item)) for item in array.expressions), "bool")
+        if isinstance(array, exp.Subquery | exp.Select | exp.SetOperation):
+            return Knowledge(self.query(array).leakproof, "bool")
+        return LEAKY
+
+    def _infix(self, node: Infix) -> Knowledge:
+        operator = node.args["operator"]
+        if operator in ("~", "!~") and isinstance(node.expression, exp.Literal):
+            text = self.judge(node.this)
+            plain = _PLAIN_REGEX.fullmatch(node.expression.this) is not None
+            return Knowledge(text.leakproof and text.type in _TEXTS and plain, "bool")
+        if operator == "||":
+            sides = [self.judge(node.this), self.judge(node.expression)]
+            return Knowledge(all(side.leakproof and side.type in _TEXTS for side in sides), "text")
+        return LEAKY
+
+    def _arithmetic(self, node: exp.Binary) -> Knowledge:
+        left, right = self.judge(node.this), self.judge(node.expression)
+        if left.constant and right.constant and left.leakproof and right.leakproof:
+            return _folded(left, right)
+        if not (left.leakproof and right.leakproof):
+            return LEAKY
+        if left.type in ("date", "timestamp", "timestamptz") and left.digits is not None and right.constant:
+            return _shifted(left, right)
+        if "unknown" in (left.type, right.type) or left.digits is None or right.digits is None:
+            return LEAKY
+        digits = left.digits + right.digits if isinstance(node, exp.Mul) else max(left.digits, right.digits) + 1
+        if "numeric" in (left.type, right.type) and {left.type, right.type} <= _NUMBERS:
+            return Knowledge(digits <= _MOST_DIGITS, "numeric", digits)
+        return LEAKY
+
+    def _cast(self, node: exp.Cast) -> Knowledge:
+        target = node.to
+        if not isinstance(target, TypeName) or target.args.get("dimensions"):
+            return LEAKY
+        if target.schema not in (None, "pg_catalog"):
+            return LEAKY
+        name = target.internal
+        value = self.judge(node.this)
+        if not value.leakproof or name not in _SAFE_CONSTANT_TYPES:
+            return LEAKY
+        if isinstance(node.this, exp.Literal) and node.this.is_string:
+            # The engine converts a quoted literal when it reads the statement, whatever rows there are.
+            small = name != "interval" or _SMALL_INTERVAL.fullmatch(node.this.this.strip()) is not None
+            return Knowledge(leakproof=True, type=name, digits=None, constant=name != "interval" or small)
+        if value.type == name and target.args.get("modifiers") is None:
+            return Knowledge(leakproof=True, type=name, digits=value.digits, constant=value.constant)
+        if name == "numeric" and value.type in _INTEGERS and target.args.get("modifiers") is None:
+            return Knowledge(leakproof=True, type=name, digits=value.digits, constant=value.constant)
+        if target.args.get("modifiers") is None and (str(value.type), name) in _WIDENS:
+            return Knowledge(leakproof=True, type=name, digits=value.digits, constant=value.constant)
+        if value.constant and isinstance(node.this, exp.Null):
+            return Knowledge(leakproof=True, type=name, constant=True)
+        return LEAKY
+
+    def _case(self, node: exp.Case) -> Knowledge:
+        results = []
+        safe = True
+        for arm in node.args.get("ifs") or []:
+            condition = self._comparison(node.this, arm.this) if node.this is not None else self.judge(arm.this)
+            safe = safe and condition.leakproof
+            results.append(self.judge(arm.args["true"]))
+        if node.args.get("default") is not None:
+            results.append(self.judge(node.args["default"]))
+        return _merged(results, safe=safe)
+
+    def _tuple(self, node: exp.Expression) -> Knowledge:
+        return Knowledge(all(_comparable(self.judge(item)) for item in node.expressions), None)
+
+    def _call(self, node: Call) -> Knowledge:
+        if node.schema not in (None, "pg_catalog") or any(
+            node.args.get(key) for key in ("over", "within_group", "order")
+        ):
+            return LEAKY
+        name = node.name
+        arguments = [item for item in node.expressions if not isinstance(item, exp.Star)]
+        values = [self.judge(item) for item in arguments]
+        if node.args.get("filter") is not None and not self.judge(node.args["filter"]).leakproof:
+            return LEAKY
+        if not all(value.leakproof for value in values):
+            return LEAKY
+        if name in _TOTAL_AGGREGATES:
+            return _aggregate(name, values)
+        if name in _TEXT_FUNCTIONS and len(values) == 1 and values[0].type in _TEXTS:
+            return Knowledge(leakproof=True, type="int4" if "length" in name else "text", digits=10)
+        if name in ("now", "statement_timestamp", "transaction_timestamp") and not values:
+            return Knowledge(leakproof=True, type="timestamptz", digits=_YEAR_DIGITS)
+        if name in ("substr", "left", "right") and values and values[0].type in _TEXTS:
+            return Knowledge(all(_whole_number(item) for item in arguments[1:]), "text")
+        return LEAKY
+
+    def _keyword_call(self, node: KeywordCall) -> Knowledge:
+        parts = [part for part in node.args.get("parts") or [] if isinstance(part, exp.Expression)]
+        if node.this in ("COALESCE", "GREATEST", "LEAST"):
+            return _merged([self.judge(part) for part in parts], safe=True)
+        if node.this == "NULLIF" and len(parts) == 2:
+            return Knowledge(self._comparison(parts[0], parts[1]).leakproof, self.judge(parts[0]).type)
+        if node.this == "SUBSTRING" and parts:
+            text = self.judge(parts[0])
+            whole = all(_whole_number(part) for part in parts[1:])
+            return Knowledge(text.leakproof and text.type in _TEXTS and whole, "text")
+        if node.this == "EXTRACT" and len(parts) == 2:
+            moment = self.judge(parts[1])
+            known = parts[0].name.lower() in _EXTRACT_FIELDS
+            return Knowledge(
+                moment.leakproof and moment.type in ("date", "timestamp", "timestamptz") and known, "numeric", 6
+            )
+        return LEAKY
+
+
+def _comparable(value: Knowledge) -> bool:
+    return value.leakproof and value.type in _COMPARABLE
+
+
+def _constant(node: exp.Expression) -> Knowledge:
+    if isinstance(node, exp.Boolean):
+        return Knowledge(leakproof=True, type="bool", constant=True)
+    if isinstance(node, exp.Literal) and not node.is_string:
+        text = str(node.this)
+        if text.isdecimal():
+            digits = len(text)
+            type_ = "int4" if digits < 10 else "int8" if digits < 19 else "numeric"
+            return Knowledge(leakproof=True, type=type_, digits=digits, constant=True)
+        whole = text.partition(".")[0]
+        bounded = len(whole) if (whole.isdecimal() or not whole) and "e" not in text.lower() else None
+        return Knowledge(leakproof=True, type="numeric", digits=bounded, constant=True)
+    return Knowledge(leakproof=True, type="unknown", constant=True)
+
+
+def _folded(left: Knowledge, right: Knowledge) -> Knowledge:
+    """Arithmetic on literals only: folded while planning, except where an operator is merely stable."""
+    types = {left.type, right.type}
+    if types <= _NUMBERS:
+        both = [side.digits for side in (left, right)]
+        digits = sum(side for side in both if side is not None) if None not in both else None
+        wide = "numeric" if "numeric" in types else "int8" if "int8" in types else "int4"
+        return Knowledge(leakproof=True, type=wide, digits=digits, constant=True)
+    if types == {"date", "interval"} or types == {"timestamp", "interval"}:
+        return Knowledge(leakproof=True, type="timestamp", constant=True)
+    if types == {"date", "int4"}:
+        return Knowledge(leakproof=True, type="date", constant=True)
+    return LEAKY
+
+
+def _merged(values: list[Knowledge], *, safe: bool) -> Knowledge:
+    """Alternatives of one type: CASE, COALESCE."""
+    types = {value.type for value in values} - {"unknown"}
+    type_ = types.pop() if len(types) == 1 else ("numeric" if types and types <= _NUMBERS else None)
+    if not types and not any(value.type != "unknown" for value in values):
+        type_ = "unknown"
+    digits = None if any(value.digits is None for value in values) else max((v.digits or 0) for v in values)
+    known = type_ is not None
+    return Knowledge(safe and known and all(value.leakproof for value in values), type_, digits)
+
+
+def _aggregate(name: str, values: list[Knowledge]) -> Knowledge:
+    if name == "count":
+        return Knowledge(leakproof=True, type="int8", digits=19)
+    if len(values) != 1:
+        return LEAKY
+    (value,) = values
+    if name in ("min", "max"):
+        return Knowledge(value.type in _COMPARABLE, value.type, value.digits)
+    if name in ("bool_and", "bool_or", "every"):
+        return BOOLEAN
+    if value.type not in _NUMBERS or value.digits is None:
+        return LEAKY
+    if name == "sum" and value.type in ("int2", "int4"):
+        return Knowledge(leakproof=True, type="int8", digits=19)
+    return Knowledge(value.digits + _SUM_DIGITS <= _MOST_DIGITS, "numeric", value.digits + _SUM_DIGITS)
+
+
+def _value_function(node: ValueFunction) -> Knowledge:
+    types = {
+        "CURRENT_DATE": "date",
+        "CURRENT_TIMESTAMP": "timestamptz",
+        "LOCALTIMESTAMP": "timestamp",
+        "CURRENT_USER": "name",
+        "SESSION_USER": "name",
+    }
+    type_ = types.get(str(node.this))
+    return Knowledge(leakproof=type_ is not None, type=type_, digits=_YEAR_DIGITS)
+
+
+def _shifted(moment: Knowledge, distance: Knowledge) -> Knowledge:
+    """The present, moved by a small literal distance: far from the ends of the calendar."""
+    if distance.type == "interval":
+        return Knowledge(leakproof=True, type="timestamp" if moment.type == "date" else moment.type)
+    small = moment.type == "date" and distance.type == "int4" and (distance.digits or 0) <= _YEAR_DIGITS
+    return Knowledge(leakproof=small, type="date")
+
+
+def _whole_number(node: exp.Expression) -> bool:
+    return (
+        isinstance(node, exp.Literal) and not node.is_string and str(node.this).isdecimal() and len(str(node.this)) < 10
+    )

@@ -1,0 +1,402 @@
+"""Finds the guards that need a fence: those under a SELECT where a leaky condition of the caller's could sink.
+
+What may sink: WHERE, ON, USING, HAVING without aggregates, the arguments of lateral functions, and whatever such a
+condition names of a derived table's output. What never sinks: the output, ORDER BY, GROUP BY and window clauses of
+a SELECT are computed after its conditions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from datagate.model.guard import Guard
+from datagate.sql.dialect.nodes import Call, FunctionSource, JoinGroup
+from datagate.sql.guard import Fence
+from datagate.sql.inventory import Reference
+from datagate.sql.leakproof import LEAKY, Knowledge, judge
+
+_AGGREGATES = frozenset(
+    {
+        "count",
+        "sum",
+        "avg",
+        "min",
+        "max",
+        "bool_and",
+        "bool_or",
+        "every",
+        "array_agg",
+        "string_agg",
+        "stddev",
+        "variance",
+    }
+)
+
+
+@dataclass(slots=True)
+class _Source:
+    """One FROM item: what is known of its columns, and which references stand below it."""
+
+    alias: str
+    columns: Mapping[str, Knowledge] | None
+    below: list[Reference]
+    reference: Reference | None = None
+    nullable: bool = False
+
+    def know(self, name: str) -> Knowledge | None:
+        """Knowledge of a column, None where this source has no such column."""
+        if self.columns is None:
+            return LEAKY
+        return self.columns.get(name)
+
+
+@dataclass(slots=True)
+class _Scope:
+    """The sources of one SELECT, and the scopes around it."""
+
+    sources: list[_Source] = field(default_factory=list)
+    outer: _Scope | None = None
+
+    def resolve(self, column: exp.Column) -> Knowledge:
+        """Innermost scope first, as the engine resolves names; what cannot be resolved is leaky."""
+        scope: _Scope | None = self
+        while scope is not None:
+            found = scope.own(column)
+            if found is not None:
+                return found
+            scope = scope.outer
+        return LEAKY
+
+    def own(self, column: exp.Column) -> Knowledge | None:
+        """Knowledge of a column of this scope, None where it has none of that name."""
+        if isinstance(column.this, exp.Star) or column.args.get("db") is not None:
+            return LEAKY
+        if column.table:
+            for source in self.sources:
+                if source.alias == column.table:
+                    return source.know(column.name) or LEAKY
+            return None
+        found = [known for source in self.sources if (known := source.know(column.name)) is not None]
+        if len(found) > 1:
+            return Knowledge(all(known.leakproof for known in found), found[0].type)
+        return found[0] if found else None
+
+
+@dataclass(slots=True)
+class _Output:
+    """A query's output columns in order (None: not known), whether all of it is leak-proof, and what is below."""
+
+    columns: list[tuple[str, Knowledge]] | None
+    leakproof: bool
+    below: list[Reference]
+
+
+def find_fences(
+    tree: exp.Expression, references: Sequence[Reference], guards: Mapping[int, Guard]
+) -> dict[Reference, Fence]:
+    """The references that need a fence, each with the conjuncts that may be copied inside."""
+    finder = _Finder({id(reference.table): reference for reference in references}, guards)
+    finder.query(tree, None, {})
+    return finder.fences
+
+
+class _Finder:
+    def __init__(self, by_table: Mapping[int, Reference], guards: Mapping[int, Guard]) -> None:
+        self._by_table = by_table
+        self._guards = guards
+        self.fences: dict[Reference, Fence] = {}
+
+    def query(self, node: exp.Expression, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
+        """Analyse a query expression of any kind."""
+        ctes = self._with(node, outer, ctes)
+        if isinstance(node, exp.Select):
+            return self._select(node, outer, ctes)
+        if isinstance(node, exp.SetOperation):
+            return self._set_operation(node, outer, ctes)
+        if isinstance(node, exp.Subquery):
+            return self.query(node.this, outer, ctes)
+        return self._other(node, outer, ctes)
+
+    def _with(self, node: exp.Expression, outer: _Scope | None, ctes: Mapping[str, _Output]) -> Mapping[str, _Output]:
+        with_ = node.args.get("with_")
+        if with_ is None:
+            return ctes
+        known = dict(ctes)
+        if with_.args.get("recursive"):
+            # What a recursive item gives is what it gives: nothing is assumed of it.
+            known.update({item.alias: _Output(None, leakproof=False, below=[]) for item in with_.expressions})
+        for item in with_.expressions:
+            output = self.query(item.this, outer, known)
+            if with_.args.get("recursive"):
+                output = _Output(None, leakproof=False, below=output.below)
+            known[item.alias] = _renamed(output, item.alias_column_names)
+        return known
+
+    def _select(self, select: exp.Select, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
+        scope = _Scope(outer=outer)
+        conditions = self._from(select, scope, ctes)
+        leaky = False
+        for condition in [*conditions, *self._own_conditions(select)]:
+            leaky = not self._judge(condition, scope, ctes).leakproof or leaky
+        leaky = leaky or self._leaky_join(select, scope)
+        if leaky:
+            self._fence(select, scope, ctes)
+        columns: list[tuple[str, Knowledge]] | None = []
+        leakproof = not leaky
+        for item in select.expressions:
+            named = self._output_item(item, scope, ctes)
+            columns = None if columns is None or named is None else columns + named
+            leakproof = leakproof and named is not None and all(known.leakproof for _, known in named)
+        for key in ("group", "order", "distinct", "limit", "offset", "windows", "having"):
+            for node in _children(select.args.get(key)):
+                leakproof = self._after(node, scope, ctes) and leakproof
+        return _Output(columns, leakproof, [reference for source in scope.sources for reference in source.below])
+
+    def _own_conditions(self, select: exp.Select) -> list[exp.Expression]:
+        where, having = select.args.get("where"), select.args.get("having")
+        out = list(conjuncts(where.this)) if where is not None else []
+        if having is not None:
+            out += [part for part in conjuncts(having.this) if not _aggregates(part)]
+        return out
+
+    def _from(self, select: exp.Select, scope: _Scope, ctes: Mapping[str, _Output]) -> list[exp.Expression]:
+        """Fill the scope; give the conditions that stand in the FROM clause."""
+        conditions: list[exp.Expression] = []
+        from_ = select.args.get("from_")
+        if from_ is not None:
+            self._item(from_.this, scope, ctes, conditions)
+        self._joins(select.args.get("joins") or [], scope, ctes, conditions, 0)
+        for lateral in select.args.get("laterals") or []:
+            self._item(lateral, scope, ctes, conditions)
+        return conditions
+
+    def _joins(
+        self,
+        joins: Iterable[exp.Join],
+        scope: _Scope,
+        ctes: Mapping[str, _Output],
+        conditions: list[exp.Expression],
+        first: int,
+    ) -> None:
+        for join in joins:
+            before = len(scope.sources)
+            self._item(join.this, scope, ctes, conditions)
+            side = (join.side or "").upper()
+            if side in ("LEFT", "FULL"):
+                for source in scope.sources[before:]:
+                    source.nullable = True
+            if side in ("RIGHT", "FULL"):
+                for source in scope.sources[first:before]:
+                    source.nullable = True
+            if join.args.get("on") is not None:
+                conditions.extend(conjuncts(join.args["on"]))
+
+    def _item(
+        self, node: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output], conditions: list[exp.Expression]
+    ) -> None:
+        if isinstance(node, exp.Table):
+            scope.sources.append(self._table(node, ctes))
+        elif isinstance(node, JoinGroup):
+            self._group(node, scope, ctes, conditions)
+        elif isinstance(node, FunctionSource):
+            conditions.extend(node.expressions)
+            scope.sources.append(_Source(node.alias, None, []))
+        elif isinstance(node, exp.Subquery | exp.Lateral):
+            query = node.this
+            output = self.query(query, scope, ctes)
+            output = _renamed(output, node.alias_column_names)
+            scope.sources.append(_Source(node.alias, _as_map(output.columns), output.below))
+        else:
+            output = self._other(node, scope, ctes)
+            scope.sources.append(_Source(node.alias_or_name, None, output.below))
+
+    def _group(
+        self, node: JoinGroup, scope: _Scope, ctes: Mapping[str, _Output], conditions: list[exp.Expression]
+    ) -> None:
+        inner = _Scope(outer=scope.outer) if node.args.get("alias") else scope
+        first = len(inner.sources)
+        self._item(node.this, inner, ctes, conditions)
+        self._joins(node.args["joins"], inner, ctes, conditions, first)
+        if inner is not scope:
+            below = [reference for source in inner.sources for reference in source.below]
+            # An aliased join hides its members' names; its columns are not followed.
+            scope.sources.append(_Source(node.alias, None, below))
+
+    def _table(self, table: exp.Table, ctes: Mapping[str, _Output]) -> _Source:
+        reference = self._by_table.get(id(table))
+        names = table.alias_column_names
+        if reference is None:
+            output = _renamed(ctes.get(table.name, _Output(None, leakproof=False, below=[])), names)
+            return _Source(table.alias_or_name, _as_map(output.columns), output.below)
+        guard = self._guards[reference.relation.oid]
+        columns = [(column.name, Knowledge(column.leakproof, column.type, column.digits)) for column in guard.columns]
+        output = _renamed(_Output(columns, leakproof=True, below=[reference]), names)
+        return _Source(reference.alias, _as_map(output.columns), [reference], None if names else reference)
+
+    def _leaky_join(self, select: exp.Select, scope: _Scope) -> bool:
+        """USING and NATURAL compare columns by name: every column so compared must be leak-proof."""
+        for join in select.find_all(exp.Join):
+            if join.parent_select is not select and not isinstance(join.parent, JoinGroup):
+                continue
+            using = join.args.get("using") or []
+            for item in using:
+                known = scope.own(exp.Column(this=exp.Identifier(this=item.name)))
+                if known is None or not known.leakproof:
+                    return True
+            if (join.method or "").upper() == "NATURAL" and any(
+                source.columns is None or not all(known.leakproof for known in source.columns.values())
+                for source in scope.sources
+            ):
+                return True
+        return False
+
+    def _judge(self, node: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> Knowledge:
+        # Every subquery is analysed, whatever the judgement comes to: each has conditions of its own.
+        outputs = {id(inner): self.query(inner, scope, ctes) for inner in _subqueries(node)}
+
+        def query(inner: exp.Expression) -> Knowledge:
+            exists = isinstance(inner, exp.Exists)
+            output = outputs[id(inner.this if exists else inner)]
+            if exists:
+                return Knowledge(output.leakproof, "bool")
+            known = output.columns[0][1] if output.columns and len(output.columns) == 1 else None
+            return Knowledge(output.leakproof, known.type, known.digits) if known else Knowledge(output.leakproof)
+
+        return judge(node, scope.resolve, query)
+
+    def _after(self, node: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> bool:
+        """A clause that is computed after the conditions: its subqueries have conditions of their own."""
+        judged = [self._judge(part, scope, ctes) for part in _expressions_of(node)]
+        return all(known.leakproof for known in judged)
+
+    def _output_item(
+        self, item: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]
+    ) -> list[tuple[str, Knowledge]] | None:
+        if isinstance(item, exp.Star):
+            return _all_columns(scope.sources)
+        if isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
+            return _all_columns([source for source in scope.sources if source.alias == item.table])
+        value = item.this if isinstance(item, exp.Alias) else item
+        return [(item.alias_or_name, self._judge(value, scope, ctes))]
+
+    def _set_operation(self, node: exp.SetOperation, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
+        left = self.query(node.this, outer, ctes)
+        right = self.query(node.expression, outer, ctes)
+        below = left.below + right.below
+        leakproof = left.leakproof and right.leakproof
+        if left.columns is None or right.columns is None or len(left.columns) != len(right.columns):
+            return _Output(None, leakproof, below)
+        columns = [
+            (name, Knowledge(one.leakproof and two.leakproof, one.type if one.type == two.type else None))
+            for (name, one), (_, two) in zip(left.columns, right.columns, strict=True)
+        ]
+        return _Output(columns, leakproof, below)
+
+    def _other(self, node: exp.Expression, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
+        """VALUES and whatever is not known: subqueries inside are analysed, the whole is leaky unless all literal."""
+        scope = _Scope(outer=outer)
+        leakproof = True
+        for child in _expressions_of(node):
+            leakproof = self._judge(child, scope, ctes).leakproof and leakproof
+        return _Output(None, leakproof and isinstance(node, exp.Values), [])
+
+    def _fence(self, select: exp.Select, scope: _Scope, ctes: Mapping[str, _Output]) -> None:
+        where = select.args.get("where")
+        parts = list(conjuncts(where.this)) if where is not None else []
+        for source in scope.sources:
+            for reference in source.below:
+                copied: tuple[exp.Expression, ...] = ()
+                if source.reference is reference and not source.nullable:
+                    copied = tuple(part for part in parts if self._copyable(part, source, scope, ctes))
+                self.fences.setdefault(reference, Fence(copied))
+
+    def _copyable(self, part: exp.Expression, source: _Source, scope: _Scope, ctes: Mapping[str, _Output]) -> bool:
+        """Whether a conjunct may also stand inside the fence: about this source alone, leak-proof, no subquery."""
+        if part.find(exp.Subquery, exp.Exists, exp.Select, exp.SetOperation, exp.Values) is not None:
+            return False
+        columns = list(part.find_all(exp.Column))
+        if not columns or not all(_belongs(column, source, scope) for column in columns):
+            return False
+        return self._judge(part, scope, ctes).leakproof
+
+
+def _subqueries(node: exp.Expression) -> Iterable[exp.Expression]:
+    """The outermost queries inside an expression (or the expression itself)."""
+    if isinstance(node, exp.Query):
+        yield node
+        return
+    for value in node.args.values():
+        for child in _children(value):
+            yield from _subqueries(child)
+
+
+def conjuncts(node: exp.Expression) -> Iterable[exp.Expression]:
+    """The parts of a condition that AND joins, in order; parentheses are kept."""
+    if isinstance(node, exp.And):
+        yield from conjuncts(node.this)
+        yield from conjuncts(node.expression)
+    else:
+        yield node
+
+
+def _belongs(column: exp.Column, source: _Source, scope: _Scope) -> bool:
+    if column.table:
+        return column.table == source.alias and source.know(column.name) is not None
+    owners = [other for other in scope.sources if other.columns is None or column.name in other.columns]
+    return owners == [source]
+
+
+def _aggregates(node: exp.Expression) -> bool:
+    return any(
+        call.name in _AGGREGATES or call.args.get("within_group") or call.args.get("filter")
+        for call in node.find_all(Call)
+    )
+
+
+def _renamed(output: _Output, names: Sequence[str]) -> _Output:
+    if not names or output.columns is None:
+        return output
+    columns = [
+        (names[index] if index < len(names) else name, known) for index, (name, known) in enumerate(output.columns)
+    ]
+    return _Output(columns, output.leakproof, output.below)
+
+
+def _as_map(columns: list[tuple[str, Knowledge]] | None) -> Mapping[str, Knowledge] | None:
+    if columns is None:
+        return None
+    out: dict[str, Knowledge] = {}
+    for name, known in columns:
+        out[name] = Knowledge(known.leakproof and name not in out, known.type, known.digits)
+    return out
+
+
+def _all_columns(sources: Iterable[_Source]) -> list[tuple[str, Knowledge]] | None:
+    out: list[tuple[str, Knowledge]] = []
+    for source in sources:
+        if source.columns is None:
+            return None
+        out.extend(source.columns.items())
+    return out
+
+
+def _children(value: object) -> list[exp.Expression]:
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, exp.Expression)]
+    return [value] if isinstance(value, exp.Expression) else []
+
+
+_CLAUSES = (exp.Order, exp.Ordered, exp.Group, exp.Distinct, exp.Limit, exp.Offset, exp.Having, exp.Values, exp.Tuple)
+
+
+def _expressions_of(node: exp.Expression) -> Iterable[exp.Expression]:
+    """The value expressions of a clause."""
+    if isinstance(node, _CLAUSES) or not isinstance(node, exp.Condition | exp.Query | exp.Predicate):
+        for value in node.args.values():
+            for child in _children(value):
+                yield from _expressions_of(child)
+    else:
+        yield node

@@ -1,0 +1,86 @@
+"""The passes over one statement, in their order: parse, expand views, guard every base reference, render."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from datagate.model.catalog import Catalog, Relation
+from datagate.model.fragment import Binding
+from datagate.model.guard import Guard
+from datagate.model.names import RelationName
+from datagate.sql.dialect import generate, parse_canonical
+from datagate.sql.group_by import extend_group_by
+from datagate.sql.guard import Numbering, place_guards, unqualify_columns
+from datagate.sql.inventory import Reference
+from datagate.sql.leaks import find_fences
+from datagate.sql.views import Sight, expand_views
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What the passes ask of a backend.
+
+    ``canonical``: the engine's own spelling of a text. ``spell``: a binding as the n-th parameter.
+    """
+
+    canonical: Callable[[str], str]
+    spell: Callable[[Binding, int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the passes ask of the gate: ``sight`` of each relation, and the ``guard`` of those that have one."""
+
+    catalog: Catalog
+    sight: Sight
+    guard: Callable[[Relation], Guard]
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The final text, the bindings of its parameters after the caller's own, and what it was made of.
+
+    ``guards``: the guard body prescribed for each base relation, with the final parameter numbers. ``fenced``:
+    relations of which some reference stands behind a fence.
+    """
+
+    text: str
+    bindings: tuple[Binding, ...]
+    guards: Mapping[RelationName, str]
+    fenced: frozenset[RelationName]
+
+
+def rewrite(canonical: str, caller_parameters: int, engine: Engine, around: Surroundings) -> Rewritten:
+    """Rewrite one query, given in the engine's canonical spelling.
+
+    Raises NotCarried where sqlglot does not carry the text, UndefinedRelation and UnsupportedConstruct.
+    """
+    tree = parse_canonical(canonical)
+    references = expand_views(
+        root := exp.Subquery(this=tree),
+        around.catalog,
+        lambda view_sql: parse_canonical(engine.canonical(view_sql)),
+        around.sight,
+    )
+    guards = {reference.relation.oid: around.guard(reference.relation) for reference in references}
+    numbering = Numbering(caller_parameters, engine.spell)
+    bodies = {
+        reference.relation.name: numbering.text(guards[reference.relation.oid].body()) for reference in references
+    }
+    unqualify_columns(root, references)
+    extend_group_by(root, references, guards)
+    fences = find_fences(root, references, guards)
+    place_guards(references, guards, fences, numbering)
+    return Rewritten(
+        text=generate(root.this),
+        bindings=numbering.bindings,
+        guards=bodies,
+        fenced=frozenset(_names(fences)),
+    )
+
+
+def _names(references: Mapping[Reference, object]) -> set[RelationName]:
+    return {reference.relation.name for reference in references}
