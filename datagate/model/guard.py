@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datagate.model.fragment import Fragment
 from datagate.model.names import RelationName
@@ -25,24 +25,34 @@ class GuardColumn:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """``before`` FROM ``source`` AS g ``after``: a SELECT over one base relation.
-
-    ``plain_filter``: the filter reads nothing but the row itself and parameters, so it is applied at the scan.
-    """
+    """``SELECT targets FROM source AS g after``: a SELECT over one base relation; one target for each column."""
 
     relation: RelationName
     columns: tuple[GuardColumn, ...]
     primary_key: tuple[str, ...]
-    before: Fragment
+    targets: tuple[Fragment, ...]
     source: str
     after: Fragment
-    plain_filter: bool
 
     def body(self, *, only: bool = False, sample: str = "") -> Fragment:
         """The guard's SELECT; ``only`` and ``sample`` are the caller's own ONLY and TABLESAMPLE clause."""
         prefix = "ONLY " if only else ""
         suffix = f" {sample}" if sample else ""
-        return Fragment.of(self.before, f" FROM {prefix}{self.source} AS g{suffix}", self.after)
+        targets = Fragment.join(", ", self.targets)
+        return Fragment.of("SELECT ", targets, f" FROM {prefix}{self.source} AS g{suffix}", self.after)
+
+    def narrowed(self, names: frozenset[str]) -> Guard:
+        """The guard with only the columns of those names; the first that is raw stays where none would."""
+        kept = [index for index, column in enumerate(self.columns) if column.name in names]
+        if not kept:
+            kept = [next((index for index, column in enumerate(self.columns) if column.raw), 0)]
+        if len(kept) == len(self.columns):
+            return self
+        return replace(
+            self,
+            columns=tuple(self.columns[index] for index in kept),
+            targets=tuple(self.targets[index] for index in kept),
+        )
 
     def column(self, name: str) -> GuardColumn | None:
         """The exposed column of that name, or None."""

@@ -22,6 +22,7 @@ from datagate.policy.report import Report
 Plain = str | int | bool | Decimal | list["Plain"] | dict[str, "Plain"] | None
 """What a YAML value is without its positions."""
 
+YAML_TAG = "tag:yaml.org,2002:"
 MAX_CHARACTERS = 1 << 20
 MAX_DEPTH = 24
 
@@ -162,7 +163,7 @@ class _Loader(yaml.SafeLoader):
             self._report.add(place, f"anchor &{event.anchor}; remove it")
             event.anchor = None
         if getattr(event, "tag", None) is not None:
-            self._report.add(place, f"YAML tag {event.tag}; remove it")
+            self._report.add(place, f"YAML tag {event.tag.replace(YAML_TAG, '!!')}; remove it")
             event.tag = None
         if self._depth >= MAX_DEPTH:
             raise yaml.composer.ComposerError(None, None, "nested too deeply", event.start_mark)
@@ -235,7 +236,7 @@ class _Reader:
         text: str = node.value
         if _UNSAFE.search(text):
             self._report.add(source, "text with a NUL or half a surrogate pair; remove it")
-            return ""
+            return _UNSAFE.sub("?", text)
         if getattr(node, "style", None) is not None:
             return text
         if text in _NULL:

@@ -6,16 +6,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from datagate.model.caller import ActorKind
-from datagate.model.names import Purpose, RelationName
+from datagate.model.names import Purpose
 from datagate.model.policy import Scope
-from datagate.model.source import SourceRef
 from datagate.model.values import AttributeValue, ValueType
 from datagate.policy.cells import attribute_value
 from datagate.policy.document import Node
 from datagate.policy.example_shapes import ActorShape, CaseShape, ExamplesShape, MandateShape, PartyShape
 from datagate.policy.examples import ExampleCase, ExampleMandate, ExampleRow, Examples, MandateState, Party
 from datagate.policy.report import Report, suggestion
-from datagate.policy.rules import Draft, names_of
+from datagate.policy.rules import Draft, Drafts, names_of
 from datagate.policy.vocabulary import RESERVED, Vocabulary
 
 
@@ -25,7 +24,7 @@ class ExampleReader:
     def __init__(
         self,
         draft: Draft,
-        drafts: Mapping[RelationName, Draft],
+        drafts: Drafts,
         vocabulary: Vocabulary,
         scopes: Mapping[str, Scope],
         report: Report,
@@ -43,12 +42,11 @@ class ExampleReader:
         given: list[ExampleRow] = []
         for spelled, entry in shape.given.items():
             place = node.at("given", spelled)
-            draft = self._drafts.get(RelationName.parse(spelled))
-            if draft is None or draft is self._draft:
-                known = [str(name) for name in self._drafts if name != self._draft.relation]
-                self._report.add(place.key, f"no other relation {spelled} has a policy; {suggestion(spelled, known)}")
-                continue
-            given.extend(self._rows(entry, place, draft))
+            draft = self._drafts.find(spelled, place.key, self._report, besides=self._draft.relation)
+            if draft is self._draft:
+                self._report.add(place.key, "the relation's own rows; put them under rows")
+            elif draft is not None:
+                given.extend(self._rows(entry, place, draft))
         seen: set[str] = set()
         for row in (*rows, *given):
             if row.name in seen:
@@ -80,7 +78,8 @@ class ExampleReader:
             words.check("purpose", shape.for_, node.at("for"), report)
         self._check_rows(shape.consents, node.at("consents"), every)
         self._check_rows(shape.sees or (), node.at("sees"), own)
-        self._check_column_list(shape.hides, node.at("hides"))
+        for column, item in zip(shape.hides, node.at("hides").items(), strict=False):
+            self._draft.check_column(column, item.source, report)
         for name, cells in shape.cells.items():
             place = node.at("cells", name)
             if name not in (shape.sees or ()):
@@ -132,7 +131,7 @@ class ExampleReader:
         for name, value in values.items():
             place = node.at(name)
             if name not in types:
-                if self._vocabulary.whole:
+                if {"attribute": "attributes", "parameter": "scopes"}[kind] not in self._vocabulary.lost:
                     self._report.add(place.key, f"unknown {kind} {name!r}; {suggestion(name, types)}")
                 continue
             try:
@@ -143,17 +142,9 @@ class ExampleReader:
 
     def _check_rows(self, names: Iterable[str], node: Node, known: set[str]) -> None:
         for name, item in zip(names, node.items(), strict=False):
-            if name not in known and self._draft.file.whole:
+            if name not in known and not self._draft.file.lost("examples", "rows"):
                 self._report.add(item.source, f"no example row {name!r}; {suggestion(name, known)}")
 
     def _check_columns(self, cells: Iterable[str], node: Node, draft: Draft) -> None:
         for column in cells:
-            self._check_column(column, node.at(column).key, draft)
-
-    def _check_column_list(self, columns: Iterable[str], node: Node) -> None:
-        for column, item in zip(columns, node.items(), strict=False):
-            self._check_column(column, item.source, self._draft)
-
-    def _check_column(self, column: str, source: SourceRef, draft: Draft) -> None:
-        if column not in draft.columns and draft.file.whole:
-            self._report.add(source, f"{draft.relation} has no column {column!r}; {suggestion(column, draft.columns)}")
+            draft.check_column(column, node.at(column).key, self._report)

@@ -18,10 +18,10 @@ from datagate.policy.file_shapes import ConfigurationFile, RelationFile
 from datagate.policy.predicate import PredicateReader
 from datagate.policy.relations import check_circles, compile_relation, draft_of
 from datagate.policy.report import Report
-from datagate.policy.rules import Draft
+from datagate.policy.rules import Draft, Drafts
 from datagate.policy.scopes import ScopeCompiler, check_restricts
 from datagate.policy.validation import Validated, validate
-from datagate.policy.vocabulary import CONFIGURATION, Vocabulary, read_vocabulary
+from datagate.policy.vocabulary import CONFIGURATION, NOTHING_READ, Vocabulary, read_vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,17 @@ def read_source(directory: Path, predicates: PredicateReader) -> PolicySource:
             file = validate(RelationFile, node, report)
             if file is not None:
                 relations.append(file)
-    vocabulary = Vocabulary(whole=False) if configuration is None else read_vocabulary(configuration, report)
-    drafts = _drafts(relations, vocabulary, report)
+    vocabulary = NOTHING_READ if configuration is None else read_vocabulary(configuration, report)
+    drafts = _drafts(relations, vocabulary, report, expected=len(files) - 1)
     policies = {
         relation: compile_relation(draft, drafts, vocabulary, configuration, predicates, report)
-        for relation, draft in drafts.items()
+        for relation, draft in drafts.by_name.items()
     }
     check_circles(policies, report)
     scopes: Mapping[str, Scope] = {}
     if configuration is not None:
         check_restricts(configuration, vocabulary, report)
-        every = len(drafts) == len(files) - 1
-        compiler = ScopeCompiler(drafts, vocabulary, predicates, report, every_file_read=every)
+        compiler = ScopeCompiler(drafts, vocabulary, predicates, report)
         scopes = {
             name: compiler.scope(name, shape, configuration.node.at("scopes", name))
             for name, shape in configuration.shape.scopes.items()
@@ -129,7 +128,7 @@ def _read_files(directory: Path, report: Report) -> dict[str, bytes]:
     return files
 
 
-def _drafts(files: list[Validated[RelationFile]], vocabulary: Vocabulary, report: Report) -> dict[RelationName, Draft]:
+def _drafts(files: list[Validated[RelationFile]], vocabulary: Vocabulary, report: Report, *, expected: int) -> Drafts:
     drafts: dict[RelationName, Draft] = {}
     for file in files:
         draft = draft_of(file, vocabulary, report)
@@ -137,14 +136,14 @@ def _drafts(files: list[Validated[RelationFile]], vocabulary: Vocabulary, report
         if first is not draft:
             where = first.file.node.source.file
             report.add(file.node.at("relation").source, f"relation {draft.relation} has a policy in {where}; merge")
-    return drafts
+    return Drafts(drafts, len(files) == expected)
 
 
 def _examples(
-    drafts: Mapping[RelationName, Draft], vocabulary: Vocabulary, scopes: Mapping[str, Scope], report: Report
+    drafts: Drafts, vocabulary: Vocabulary, scopes: Mapping[str, Scope], report: Report
 ) -> tuple[Examples, ...]:
     out: list[Examples] = []
-    for draft in drafts.values():
+    for draft in drafts.by_name.values():
         shape = draft.file.shape.examples
         if shape is not None:
             reader = ExampleReader(draft, drafts, vocabulary, scopes, report)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from datagate.model.policy import Predicate
+from datagate.model.source import SourceRef
 from datagate.policy.document import Node
 from datagate.policy.report import Report, suggestion
 
@@ -75,23 +77,29 @@ def read_predicate(
         report.add(node.within(fault.offset), f"{fault.message}; mend the expression")
         return None
     if not names.unsure:
-        for what in _unknown(parts, names):
-            report.add(node.source, what)
+        for name, what in _unknown(parts, names):
+            report.add(_place_of(name, text, node), what)
     return Predicate(text=text, placeholders=parts.placeholders, columns=parts.columns, source=node.source)
 
 
-def _unknown(parts: PredicateParts, names: NamesInSight) -> Iterable[str]:
+def _place_of(name: str, text: str, node: Node) -> SourceRef:
+    """Where a name stands, if it stands only once."""
+    found = list(re.finditer(rf"(?<![\w$.]){re.escape(name)}(?![\w$])", text))
+    return node.within(found[0].start()) if len(found) == 1 else node.source
+
+
+def _unknown(parts: PredicateParts, names: NamesInSight) -> Iterable[tuple[str, str]]:
     columns, functions = set(names.columns), set(names.functions)
     for column in parts.columns:
         if column not in columns:
-            yield f"unknown column {column!r}; {suggestion(column, columns)}"
+            yield column, f"unknown column {column!r}; {suggestion(column, columns)}"
     for function in parts.functions:
         if "." in function and function not in functions and not function.startswith("pg_catalog."):
-            yield f"function {function!r} is not allowed; list it under functions in datagate.yaml"
+            yield function, f"function {function!r} is not allowed; list it under functions in datagate.yaml"
     for placeholder in parts.placeholders:
         fault = _placeholder_fault(placeholder, names)
         if fault is not None:
-            yield fault
+            yield f":{placeholder}", fault
 
 
 def _placeholder_fault(placeholder: str, names: NamesInSight) -> str | None:

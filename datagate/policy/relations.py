@@ -9,8 +9,8 @@ from datagate.model.policy import RelationPolicy, Rule, Through
 from datagate.model.source import SourceRef
 from datagate.policy.file_shapes import ConfigurationFile, RelationFile
 from datagate.policy.predicate import PredicateReader
-from datagate.policy.report import Report, suggestion
-from datagate.policy.rules import Draft, RuleCompiler
+from datagate.policy.report import Report
+from datagate.policy.rules import Draft, Drafts, RuleCompiler
 from datagate.policy.scopes import restricts_for
 from datagate.policy.shapes import PermitShape
 from datagate.policy.validation import Validated
@@ -24,15 +24,15 @@ def draft_of(file: Validated[RelationFile], vocabulary: Vocabulary, report: Repo
     for column, tag in shape.columns.items():
         vocabulary.check("tag", tag, columns.at(column), report)
     subject = shape.data_subject
-    if subject is not None and subject not in shape.columns and file.whole:
-        near = suggestion(subject, shape.columns)
-        report.add(node.at("data_subject").source, f"unknown column {subject!r}; {near}")
-    return Draft(RelationName.parse(shape.relation), shape.columns, file)
+    draft = Draft(RelationName.parse(shape.relation), shape.columns, file)
+    if subject is not None:
+        draft.check_column(subject, node.at("data_subject").source, report)
+    return draft
 
 
 def compile_relation(
     draft: Draft,
-    drafts: Mapping[RelationName, Draft],
+    drafts: Drafts,
     vocabulary: Vocabulary,
     configuration: Validated[ConfigurationFile] | None,
     reader: PredicateReader,

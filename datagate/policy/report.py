@@ -42,10 +42,10 @@ def suggestion(name: str, known: Iterable[str], what: str = "known") -> str:
     """
     names = sorted(set(known))
     folded = {candidate.lower(): candidate for candidate in names}
-    near = get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    near = get_close_matches(name.lower(), folded, n=1, cutoff=0.65)
     if near:
         return f"did you mean {folded[near[0]]!r}?"
     if not names:
         return f"none is {what}"
-    listed = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    listed = ", ".join(names[:16]) + (", …" if len(names) > 16 else "")
     return f"{what}: {listed}"

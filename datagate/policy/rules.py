@@ -30,6 +30,46 @@ class Draft:
     columns: Mapping[str, str]
     file: Validated[RelationFile]
 
+    @property
+    def sure(self) -> bool:
+        """Whether an unknown column is truly unknown: no column was lost to a problem."""
+        return not self.file.lost("columns")
+
+    def check_column(self, column: str, source: SourceRef, report: Report) -> None:
+        """Report a column that there is not."""
+        if column not in self.columns and self.sure:
+            near = suggestion(column, self.columns)
+            report.add(source, f"{self.relation} has no column {column!r}; {near}")
+
+    def names(self, vocabulary: Vocabulary, *, mask: bool, parameters: Iterable[str] | None = None) -> NamesInSight:
+        """What an expression over this relation's rows may name; one in a mask has no placeholders."""
+        return NamesInSight(
+            columns=self.columns,
+            functions=vocabulary.functions,
+            attributes=None if mask else vocabulary.attributes,
+            parameters=parameters,
+            unsure=not self.sure or not vocabulary.lost.isdisjoint({"attributes", "functions"}),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """All drafts of a directory. ``whole``: every file became one, so that an unknown relation is truly unknown."""
+
+    by_name: Mapping[RelationName, Draft]
+    whole: bool
+
+    def find(
+        self, spelled: str, source: SourceRef, report: Report, *, besides: RelationName | None = None
+    ) -> Draft | None:
+        """The draft of a relation; None, with the problem reported, if there is none."""
+        name = RelationName.parse(spelled)
+        found = self.by_name.get(name)
+        if found is None and self.whole:
+            known = [str(other) for other in self.by_name if other != besides]
+            report.add(source, f"relation {name} has no policy file; {suggestion(spelled, known)}")
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class _Masked:
@@ -48,7 +88,7 @@ class RuleCompiler:
     def __init__(
         self,
         draft: Draft,
-        drafts: Mapping[RelationName, Draft],
+        drafts: Drafts,
         vocabulary: Vocabulary,
         reader: PredicateReader,
         report: Report,
@@ -58,10 +98,9 @@ class RuleCompiler:
         self._vocabulary = vocabulary
         self._reader = reader
         self._report = report
-        # A relation whose file has lost parts to problems gives no news about unknown columns.
-        self._unsure = not (draft.file.whole and vocabulary.whole)
-        names = NamesInSight(draft.columns, vocabulary.functions, None, None, self._unsure)
-        self._masks = MaskCompiler(names, reader, report)
+        # Where parts were cut out, an empty rule is no news.
+        self._unsure = draft.file.lost("rules") or not draft.sure or "tags" in vocabulary.lost
+        self._masks = MaskCompiler(draft.names(vocabulary, mask=True), reader, report)
 
     def permit(self, shape: PermitShape, node: Node) -> Rule:
         """A permit; names that are wrong are reported and left out."""
@@ -147,27 +186,18 @@ class RuleCompiler:
             return None
         if isinstance(rows, ThroughShape):
             return self._through(rows, node)
-        words = self._vocabulary
-        names = NamesInSight(self._draft.columns, words.functions, words.attributes, None, self._unsure)
+        names = self._draft.names(self._vocabulary, mask=False)
         return read_predicate(rows, node, names, self._reader, self._report)
 
     def _through(self, shape: ThroughShape, node: Node) -> Through:
-        relation = RelationName.parse(shape.through)
-        there = self._drafts.get(relation)
+        there = self._drafts.find(shape.through, node.at("through").source, self._report)
         pairs = {shape.on: shape.on} if isinstance(shape.on, str) else shape.on
         on = node.at("on")
-        if there is None:
-            known = [str(name) for name in self._drafts]
-            self._report.add(
-                node.at("through").source, f"relation {relation} has no policy file; {suggestion(str(relation), known)}"
-            )
         for own, theirs in pairs.items():
-            if own not in self._draft.columns:
-                self._unknown_column(own, on.at(own).key if isinstance(on.content, dict) else on.source)
-            if there is not None and theirs not in there.columns and there.file.whole:
-                near = suggestion(theirs, there.columns)
-                self._report.add(on.at(own).source, f"{relation} has no column {theirs!r}; {near}")
-        return Through(relation, tuple(pairs.items()), node.source)
+            self._draft.check_column(own, on.at(own).key if isinstance(on.content, dict) else on.source, self._report)
+            if there is not None:
+                there.check_column(theirs, on.at(own).source, self._report)
+        return Through(RelationName.parse(shape.through), tuple(pairs.items()), node.source)
 
     def _masks_of(self, shape: ConditionsShape, node: Node) -> dict[str, _Masked]:
         """The masks by column; a named column's own mask goes before its tag's."""
@@ -177,8 +207,7 @@ class RuleCompiler:
         for key, spelling in spelled.items():
             if key.startswith(TAG):
                 continue
-            if key not in self._draft.columns:
-                self._unknown_column(key, masks.at(key).key)
+            self._draft.check_column(key, masks.at(key).key, self._report)
             self._add(out, key, spelling, masks.at(key), by_tag=False)
         for key, spelling in spelled.items():
             tag = key.removeprefix(TAG)
@@ -200,7 +229,7 @@ class RuleCompiler:
             out[column] = _Masked(mask, by_tag)
 
     def _known_tag(self, tag: str, node: Node) -> bool:
-        if tag in self._vocabulary.tags or not self._vocabulary.whole:
+        if tag in self._vocabulary.tags or "tags" in self._vocabulary.lost:
             return True
         self._report.add(node.key, f"unknown tag {tag!r}; {suggestion(tag, self._vocabulary.tags)}")
         return False
@@ -221,15 +250,9 @@ class RuleCompiler:
             return default
         if isinstance(spelled, str):
             return self._draft.columns
-        known = self._draft.columns
         for column, item in zip(spelled, node.items(), strict=False):
-            if column not in known:
-                self._unknown_column(column, item.source)
-        return [column for column in spelled if column in known]
-
-    def _unknown_column(self, column: str, source: SourceRef) -> None:
-        if not self._unsure:
-            self._report.add(source, f"unknown column {column!r}; {suggestion(column, self._draft.columns)}")
+            self._draft.check_column(column, item.source, self._report)
+        return [column for column in spelled if column in self._draft.columns]
 
 
 @dataclass(frozen=True, slots=True)

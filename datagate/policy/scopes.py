@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from datagate.model.names import RelationName
 from datagate.model.policy import Action, Rule, Scope, ScopeRelation
 from datagate.model.values import ValueType
 from datagate.policy.document import Node
 from datagate.policy.file_shapes import ConfigurationFile, GlobalRestrictShape, ScopeRelationShape, ScopeShape
-from datagate.policy.predicate import NamesInSight, PredicateReader, read_predicate
+from datagate.policy.predicate import PredicateReader, read_predicate
 from datagate.policy.report import Report, suggestion
-from datagate.policy.rules import TAG, Draft, RuleCompiler, conditions
+from datagate.policy.rules import TAG, Draft, Drafts, RuleCompiler, conditions
 from datagate.policy.validation import Validated
 from datagate.policy.vocabulary import Vocabulary
 
@@ -21,31 +20,24 @@ class ScopeCompiler:
 
     def __init__(
         self,
-        drafts: Mapping[RelationName, Draft],
+        drafts: Drafts,
         vocabulary: Vocabulary,
         reader: PredicateReader,
         report: Report,
-        *,
-        every_file_read: bool,
     ) -> None:
         self._drafts = drafts
         self._vocabulary = vocabulary
         self._reader = reader
         self._report = report
-        self._sure = every_file_read
 
     def scope(self, name: str, shape: ScopeShape, node: Node) -> Scope:
         """One scope; names that are wrong are reported and left out."""
         relations = {}
         for spelled, entry in shape.relations.items():
-            relation = RelationName.parse(spelled)
             place = node.at("relations", spelled)
-            draft = self._drafts.get(relation)
+            draft = self._drafts.find(spelled, place.key, self._report)
             if draft is not None:
-                relations[relation] = self._relation(draft, entry, place, shape)
-            elif self._sure:
-                known = [str(other) for other in self._drafts]
-                self._report.add(place.key, f"relation {relation} has no policy file; {suggestion(spelled, known)}")
+                relations[draft.relation] = self._relation(draft, entry, place, shape)
         return Scope(
             name=name,
             parameters=tuple((key, ValueType(value)) for key, value in shape.parameters.items()),
@@ -55,19 +47,13 @@ class ScopeCompiler:
         )
 
     def _relation(self, draft: Draft, shape: ScopeRelationShape, node: Node, scope: ScopeShape) -> ScopeRelation:
-        columns = None if isinstance(shape.columns, str) else frozenset(shape.columns)
-        sure = draft.file.whole and self._vocabulary.whole
-        if columns is not None and sure:
-            for item in node.at("columns").items():
-                if item.content not in draft.columns:
-                    name = str(item.content)
-                    near = suggestion(name, draft.columns)
-                    self._report.add(item.source, f"{draft.relation} has no column {name!r}; {near}")
-        words = self._vocabulary
-        names = NamesInSight(draft.columns, words.functions, words.attributes, scope.parameters, not sure)
+        columns = None if isinstance(shape.columns, str) else shape.columns
+        for column, item in zip(columns or (), node.at("columns").items(), strict=False):
+            draft.check_column(column, item.source, self._report)
+        names = draft.names(self._vocabulary, mask=False, parameters=scope.parameters)
         rows = shape.rows
         return ScopeRelation(
-            columns=columns,
+            columns=None if columns is None else frozenset(columns),
             actions=frozenset(map(Action, shape.actions)),
             rows=None if rows is None else read_predicate(rows, node.at("rows"), names, self._reader, self._report),
         )
@@ -83,7 +69,7 @@ def check_restricts(configuration: Validated[ConfigurationFile], vocabulary: Voc
             tag = key.removeprefix(TAG)
             if key == tag:
                 report.add(entry.key, f"mask on {key!r}; here masks go by tag: write tag:NAME")
-            elif tag not in vocabulary.tags and vocabulary.whole:
+            elif tag not in vocabulary.tags and "tags" not in vocabulary.lost:
                 report.add(entry.key, f"unknown tag {tag!r}; {suggestion(tag, vocabulary.tags)}")
 
 

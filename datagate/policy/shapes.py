@@ -160,7 +160,7 @@ class MaskShape(Shape):
 MaskName = Literal["hide", "null", "redact", "email", "hash", "pseudonym", "ip_prefix", "zip3"]
 MaskSpelling = Annotated[
     Annotated[None, Tag("<null>")] | Annotated[MaskName, Tag("<name>")] | Annotated[MaskShape, Tag("<options>")],
-    either("a mask is wanted here", null=NOTHING, name=str, options=dict),
+    either("a mask is wanted here; write its name, or {name: option}", null=NOTHING, name=str, options=dict),
 ]
 Masks = Annotated[dict[Text, MaskSpelling], Field(min_length=1)]
 

@@ -15,22 +15,28 @@ from pydantic import ValidationError
 
 from datagate.policy.document import MAX_DEPTH, Node
 from datagate.policy.report import Report, suggestion
-from datagate.policy.shapes import Shape
+from datagate.policy.shapes import MaskShape, Shape
 
 S = TypeVar("S", bound=Shape)
+Path = tuple[int | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Validated(Generic[S]):
-    """A shape and the node it came from (both without what was wrong). ``whole``: nothing was cut out."""
+    """A shape and the node it came from, both without what was wrong; ``cut`` are the paths of that."""
 
     shape: S
     node: Node
-    whole: bool
+    cut: frozenset[Path]
+
+    def lost(self, *start: str) -> bool:
+        """Whether something below that path was cut out, so that a name missing there is no news."""
+        return any(path[: len(start)] == start for path in self.cut)
 
 
 def validate(kind: type[S], node: Node, report: Report) -> Validated[S] | None:
     """The document as a shape; None where too much is wrong. Problems go to the report."""
+    cut: set[Path] = set()
     for attempt in range(MAX_DEPTH):
         try:
             shape = kind.model_validate(node.plain())
@@ -43,12 +49,13 @@ def validate(kind: type[S], node: Node, report: Report) -> Validated[S] | None:
             if () in paths:
                 return None
             _cut(node, paths)
+            cut |= paths
         else:
-            return Validated(shape, node, attempt == 0)
+            return Validated(shape, node, frozenset(cut))
     return None
 
 
-def _resolve(node: Node, loc: Sequence[int | str]) -> tuple[int | str, ...]:
+def _resolve(node: Node, loc: Sequence[int | str]) -> Path:
     """The path of the innermost node that there is; pydantic's own steps (``<tag>``, ``[key]``) are left out."""
     path: list[int | str] = []
     for step in loc:
@@ -59,7 +66,7 @@ def _resolve(node: Node, loc: Sequence[int | str]) -> tuple[int | str, ...]:
     return tuple(path)
 
 
-def _cut(node: Node, paths: set[tuple[int | str, ...]]) -> None:
+def _cut(node: Node, paths: set[Path]) -> None:
     """Remove the nodes at these paths."""
     for parent, child in [(node.at(*path[:-1]), node.at(*path)) for path in paths]:
         if isinstance(parent.content, dict):
@@ -92,12 +99,17 @@ _WANTED = {
 }
 
 
+MASKS_WITH_OPTIONS = frozenset(field.alias or name for name, field in MaskShape.model_fields.items())
+
+
 def _words(fault: Any) -> str:
     kind, value, about = fault["type"], fault["input"], fault.get("ctx", {})
     if kind == "missing":
         return f"{fault['loc'][-1]!r} is missing; write it"
+    if kind == "literal_error" and value in MASKS_WITH_OPTIONS and "zip3" in about["expected"]:
+        return f"{value} needs its option; write {{{value}: …}}"
     if kind == "literal_error":
-        known = re.findall(r"'([^']*)'", about["expected"]) or [about["expected"]]
+        known = re.findall(r"'([^']*)'", about["expected"]) or [about["expected"].lower()]
         return f"{_short(value)} is not possible here; {suggestion(str(value), known, 'possible')}"
     if kind == "string_type":
         if isinstance(value, bool | int | Decimal):
@@ -111,7 +123,7 @@ def _words(fault: Any) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "…'"
 
 

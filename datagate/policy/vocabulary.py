@@ -21,7 +21,10 @@ RESERVED = frozenset({"id", "kind", "role"})
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The declared words. ``whole``: none was lost to a problem, so an unknown word is truly unknown."""
+    """The declared words.
+
+    ``lost``: the keys of ``datagate.yaml`` below which something was wrong, so that an unknown word is no news.
+    """
 
     purposes: PurposeTree = field(default_factory=lambda: PurposeTree({}))
     roles: frozenset[str] = frozenset()
@@ -29,20 +32,21 @@ class Vocabulary:
     tags: frozenset[str] = frozenset()
     functions: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
-    whole: bool = True
+    lost: frozenset[str] = frozenset()
 
     def check(self, kind: str, name: str, node: Node, report: Report) -> bool:
         """Whether a role, purpose, tag or scope is declared; report it if not."""
-        known: Mapping[str, Iterable[str]] = {
-            "role": self.roles,
-            "purpose": self.purposes.parents,
-            "tag": self.tags,
-            "scope": self.scopes,
+        words: Mapping[str, tuple[str, Iterable[str]]] = {
+            "role": ("roles", self.roles),
+            "purpose": ("purposes", self.purposes.parents),
+            "tag": ("tags", self.tags),
+            "scope": ("scopes", self.scopes),
         }
-        if name in known[kind]:
+        key, known = words[kind]
+        if name in known:
             return True
-        if self.whole:
-            near = suggestion(name, known[kind])
+        if key not in self.lost:
+            near = suggestion(name, known)
             report.add(node.source, f"unknown {kind} {name!r}; {near} (declare it in {CONFIGURATION}?)")
         return False
 
@@ -64,8 +68,19 @@ def read_vocabulary(configuration: Validated[ConfigurationFile], report: Report)
         tags=frozenset(shape.tags),
         functions=frozenset(shape.functions),
         scopes=frozenset(shape.scopes),
-        whole=configuration.whole,
+        lost=_lost(configuration),
     )
+
+
+NOTHING_READ = Vocabulary(lost=frozenset(ConfigurationFile.model_fields))
+"""The vocabulary where ``datagate.yaml`` cannot be read at all."""
+
+
+def _lost(configuration: Validated[ConfigurationFile]) -> frozenset[str]:
+    # A misspelt key stands for one of the others, and nobody knows which.
+    keys = ConfigurationFile.model_fields
+    misspelt = any(len(path) == 1 and path[0] not in keys for path in configuration.cut)
+    return frozenset(key for key in keys if misspelt or configuration.lost(key))
 
 
 @dataclass(frozen=True, slots=True)

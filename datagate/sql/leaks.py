@@ -246,9 +246,13 @@ class _Finder:
                 known = scope.own(exp.Column(this=exp.Identifier(this=item.name)))
                 if known is None or not known.leakproof:
                     return True
-            if (join.method or "").upper() == "NATURAL" and any(
-                source.columns is None or not all(known.leakproof for known in source.columns.values())
-                for source in scope.sources
+            if (
+                _merges(join)
+                and not using
+                and any(
+                    source.columns is None or not all(known.leakproof for known in source.columns.values())
+                    for source in scope.sources
+                )
             ):
                 return True
         return False
@@ -306,6 +310,11 @@ class _Finder:
     def _fence(self, select: exp.Select, scope: _Scope, ctes: Mapping[str, _Output]) -> None:
         where = select.args.get("where")
         parts = list(conjuncts(where.this)) if where is not None else []
+        if any(
+            join.args.get("using") or (join.method or "").upper() == "NATURAL" for join in select.find_all(exp.Join)
+        ):
+            # Columns that USING merges are no column of one source; only qualified names are certain then.
+            parts = [part for part in parts if all(column.table for column in part.find_all(exp.Column))]
         for source in scope.sources:
             for reference in source.below:
                 copied: tuple[exp.Expression, ...] = ()
@@ -340,6 +349,11 @@ def conjuncts(node: exp.Expression) -> Iterable[exp.Expression]:
         yield from conjuncts(node.expression)
     else:
         yield node
+
+
+def _merges(join: exp.Join) -> bool:
+    """Whether the join merges columns of one name."""
+    return bool(join.args.get("using")) or (join.method or "").upper() == "NATURAL"
 
 
 def _belongs(column: exp.Column, source: _Source, scope: _Scope) -> bool:

@@ -16,6 +16,7 @@ from datagate.sql.group_by import extend_group_by
 from datagate.sql.guard import Numbering, place_guards, unqualify_columns
 from datagate.sql.inventory import Reference
 from datagate.sql.leaks import find_fences
+from datagate.sql.narrow import named_columns
 from datagate.sql.views import Sight, expand_views
 
 
@@ -65,7 +66,8 @@ def rewrite(canonical: str, caller_parameters: int, engine: Engine, around: Surr
         lambda view_sql: parse_canonical(engine.canonical(view_sql)),
         around.sight,
     )
-    guards = {reference.relation.oid: around.guard(reference.relation) for reference in references}
+    named = named_columns(root, references)
+    guards = {reference.relation.oid: _narrowed(around.guard(reference.relation), named) for reference in references}
     numbering = Numbering(caller_parameters, engine.spell)
     bodies = {
         reference.relation.name: numbering.text(guards[reference.relation.oid].body()) for reference in references
@@ -80,6 +82,10 @@ def rewrite(canonical: str, caller_parameters: int, engine: Engine, around: Surr
         guards=bodies,
         fenced=frozenset(_names(fences)),
     )
+
+
+def _narrowed(guard: Guard, named: frozenset[str] | None) -> Guard:
+    return guard if named is None else guard.narrowed(named)
 
 
 def _names(references: Mapping[Reference, object]) -> set[RelationName]:

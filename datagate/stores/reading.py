@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, literal, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, literal, select
 
 from datagate.errors import StateError
 from datagate.model.caller import Caller
@@ -18,14 +18,34 @@ from datagate.stores.tables import ROLE, entitlements, epochs, mandates
 # A loop that plain SQL made ends here; a decision refuses a chain that does not reach its end.
 MAX_LINKS = 64
 
+# Built once: SQLAlchemy takes longer to build these than PostgreSQL to answer them.
+_ONE = select(mandates).where(mandates.c.mandate_id == bindparam("mandate"))
+_GRANTS = select(entitlements).where(entitlements.c.principal.in_(bindparam("parties", expanding=True)))
+_EPOCH = select(func.coalesce(func.sum(epochs.c.value), 0)).where(
+    epochs.c.party.in_(bindparam("parties", expanding=True))
+)
+
+
+def _chain_query() -> Select[Any]:
+    """A mandate, then its parent, and so on."""
+    first = select(mandates.c.mandate_id, mandates.c.parent, literal(1).label("depth"))
+    links = first.where(mandates.c.mandate_id == bindparam("mandate")).cte("links", recursive=True)
+    above = select(mandates.c.mandate_id, mandates.c.parent, links.c.depth + 1)
+    above = above.join(links, mandates.c.mandate_id == links.c.parent).where(links.c.depth < MAX_LINKS)
+    links = links.union_all(above)
+    return select(mandates).join(links, links.c.mandate_id == mandates.c.mandate_id).order_by(links.c.depth)
+
+
+_CHAIN = _chain_query()
+
 
 def facts(connection: Connection, caller: Caller, instant: datetime) -> Facts:
     """All that a decision for this caller at this instant needs."""
-    chain = () if caller.mandate is None else tuple(_chain(connection, caller.mandate))
+    chain = () if caller.mandate is None else tuple(_mandates(connection, caller.mandate))
     parties = {caller.principal, caller.actor.id}
     for mandate in chain:
         parties |= {mandate.principal, mandate.holder}
-    grants = _entitlements_of(connection, {caller.principal, caller.actor.id})
+    grants = connection.execute(_GRANTS, {"parties": sorted({caller.principal, caller.actor.id})}).all()
     turns = [time for row in grants for time in (row.valid_from, row.valid_until)]
     turns += [time for each in chain for time in (each.valid_from, each.valid_until, each.revoked_at)]
     return Facts(
@@ -40,16 +60,14 @@ def facts(connection: Connection, caller: Caller, instant: datetime) -> Facts:
 def epoch_of(connection: Connection, parties: Iterable[PrincipalId]) -> Epoch:
     """How far the state of these parties has come."""
     concerned = tuple(sorted(set(parties)))
-    total = connection.execute(
-        select(func.coalesce(func.sum(epochs.c.value), 0)).where(epochs.c.party.in_(concerned))
-    ).scalar_one()
+    total = connection.execute(_EPOCH, {"parties": concerned}).scalar_one()
     return Epoch(concerned, int(total))
 
 
 def mandate(connection: Connection, mandate_id: str, *, lock: bool = False) -> Mandate:
     """One mandate, locked until the transaction ends if asked; StateError where there is none."""
-    query = select(mandates).where(mandates.c.mandate_id == mandate_id)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    query = _ONE.with_for_update() if lock else _ONE
+    row = connection.execute(query, {"mandate": mandate_id}).one_or_none()
     if row is None:
         raise StateError(f"there is no mandate {mandate_id}")
     return mandate_of(row)
@@ -72,24 +90,8 @@ def mandate_of(row: Row[Any]) -> Mandate:
     )
 
 
-def _chain(connection: Connection, first: MandateId) -> Iterator[Mandate]:
-    """The mandate, then its parent, and so on."""
-    links = (
-        select(mandates.c.mandate_id, mandates.c.parent, literal(1).label("depth"))
-        .where(mandates.c.mandate_id == first)
-        .cte("links", recursive=True)
-    )
-    links = links.union_all(
-        select(mandates.c.mandate_id, mandates.c.parent, links.c.depth + 1)
-        .join(links, mandates.c.mandate_id == links.c.parent)
-        .where(links.c.depth < MAX_LINKS)
-    )
-    query = select(mandates).join(links, links.c.mandate_id == mandates.c.mandate_id).order_by(links.c.depth)
-    return (mandate_of(row) for row in connection.execute(query).all())
-
-
-def _entitlements_of(connection: Connection, parties: Iterable[PrincipalId]) -> list[Row[Any]]:
-    return list(connection.execute(select(entitlements).where(entitlements.c.principal.in_(sorted(set(parties))))))
+def _mandates(connection: Connection, first: MandateId) -> Iterator[Mandate]:
+    return (mandate_of(row) for row in connection.execute(_CHAIN, {"mandate": first}).all())
 
 
 def _in_force(rows: Iterable[Row[Any]], party: PrincipalId, instant: datetime) -> Entitlements:

@@ -51,7 +51,7 @@ def carry(
     except NotCarried:
         pass
     except Mismatch as mismatch:
-        if mismatch.kind is not MismatchKind.TREE:
+        if mismatch.kind not in (MismatchKind.TREE, MismatchKind.GUARD):
             raise _refusal(mismatch) from None
     else:
         return Carried(rewritten.text, rewritten.bindings, "dialect", rewritten.fenced)

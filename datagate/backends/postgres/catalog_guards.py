@@ -226,9 +226,6 @@ class CatalogGuards:
 @lru_cache(maxsize=256)
 def _guard(relation: Relation) -> Guard:
     hidden = _HIDDEN_COLUMNS.get(relation.name.name, {})
-    targets = ", ".join(
-        f"{hidden.get(column.name, f'g.{column.name}')} AS {column.name}" for column in relation.columns
-    )
     return Guard(
         relation=RelationName("pg_catalog", relation.name.name),
         columns=tuple(
@@ -236,8 +233,10 @@ def _guard(relation: Relation) -> Guard:
             for column in relation.columns
         ),
         primary_key=relation.primary_key,
-        before=Fragment.of(f"SELECT {targets}"),
+        targets=tuple(
+            Fragment.of(f"{hidden.get(column.name, f'g.{column.name}')} AS {column.name}")
+            for column in relation.columns
+        ),
         source=f"pg_catalog.{relation.name.name}",
         after=Fragment.of(" WHERE ", _FILTERS[relation.name.name]),
-        plain_filter=False,
     )

@@ -168,24 +168,10 @@ def compile_guard(
         relation=relation.name,
         columns=tuple(column for _, column in pairs),
         primary_key=relation.primary_key,
-        before=Fragment.of("SELECT ", Fragment.join(", ", [target for target, _ in pairs])),
+        targets=tuple(target for target, _ in pairs),
         source=row_relation(relation),
         after=Fragment.of(" WHERE ", Fragment.join(" AND ", conditions)) if conditions else Fragment.of(""),
-        plain_filter=_plain(decision.filter),
     )
-
-
-def _plain(wanted: Filter) -> bool:
-    """Whether a filter reads nothing but the row itself."""
-    match wanted:
-        case AllOf(parts) | AnyOf(parts):
-            return all(_plain(part) for part in parts)
-        case Where():
-            return True
-        case ConsentLive() | RefersTo():
-            return False
-        case _:
-            assert_never(wanted)
 
 
 _INTEGER_DIGITS = {"int2": 5, "int4": 10, "int8": 19}

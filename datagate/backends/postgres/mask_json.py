@@ -36,6 +36,8 @@ _BAD_NUMBER = r"[0-9]{255}|[eE][-+]?[0-9]{4}"
 
 _NEEDS_PATHS = "the mask json needs paths, each with its mask; write for example {json: {contact.phone: redact}}"
 
+_JSON_NULL = literal("null")
+
 Path = tuple[str, ...]
 
 
@@ -97,7 +99,7 @@ def _clear_the_way(document: Fragment, paths: list[Path]) -> Fragment:
     cleared = document
     for prefix in sorted(prefixes, key=lambda steps: (len(steps), steps)):
         part = operate(document, "#>", _steps(prefix))
-        value = choose((_has_type(part, "object"), part), otherwise=constant("null", "jsonb"))
+        value = choose((_has_type(part, "object"), part), otherwise=_JSON_NULL)
         cleared = call("jsonb_set", cleared, _steps(prefix), value, FALSE)
     return cleared
 
@@ -117,10 +119,9 @@ def _mask_path(
         cases.append((operate(call("jsonb_typeof", part), "<>", literal("null")), call("to_jsonb", value)))
     elif inner.kind is not MaskKind.NULL:
         cases = _by_type(part, text, inner, tag, value_mask)
-    null = constant("null", "jsonb")
     if not cases:
-        return call("jsonb_set", masked, steps, null, FALSE)
-    new_value = Fragment.of("COALESCE(", choose(*cases), ", ", null, ")")
+        return call("jsonb_set", masked, steps, _JSON_NULL, FALSE)
+    new_value = Fragment.of("COALESCE(", choose(*cases), f", {_JSON_NULL})")
     return call("jsonb_set", masked, steps, new_value, FALSE)
 
 
@@ -150,10 +151,10 @@ def _has_type(part: Fragment, json_type: str) -> Fragment:
     return operate(call("jsonb_typeof", part), "=", literal(json_type))
 
 
-def _steps(path: Path) -> Fragment:
-    """The path as a constant of type text[]."""
+def _steps(path: Path) -> str:
+    """The path as a literal of an array of text."""
     quoted = ('"' + step.replace("\\", "\\\\").replace('"', '\\"') + '"' for step in path)
-    return constant("{" + ",".join(quoted) + "}", "_text")
+    return literal("{" + ",".join(quoted) + "}")
 
 
 def _unfit_for_jsonb(operand: Fragment) -> tuple[Fragment, Fragment]:

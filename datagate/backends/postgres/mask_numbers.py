@@ -13,7 +13,6 @@ from datagate.backends.postgres.mask_types import (
     choose,
     constant,
     misfit,
-    number,
     operate,
 )
 from datagate.model.fragment import Fragment
@@ -23,7 +22,7 @@ LARGEST_STEP = Decimal(10) ** 18
 SMALLEST_STEP = Decimal(10) ** -18
 # Beyond this a numeric goes to infinity of its sign, since the sum of a number near the type's end (1e131072) and half
 # a step could overflow. Not nearer to the end, since EXPLAIN prints all its digits.
-_NUMERIC_LIMIT = Decimal(10) ** 100
+_NUMERIC_LIMIT = "1e100"
 
 
 def round_number(mask: Mask, operand: Fragment, type_name: str) -> Fragment:
@@ -37,12 +36,12 @@ def round_number(mask: Mask, operand: Fragment, type_name: str) -> Fragment:
     if type_name in INTEGER_RANGES:
         return cast(_round_integer(mask, operand, type_name, step), type_name)
     if type_name == "numeric":
-        beyond = operate(call("abs", operand), ">=", number(_NUMERIC_LIMIT, "numeric"))
+        beyond = operate(call("abs", operand), ">=", _NUMERIC_LIMIT)
         infinite = operate(call("sign", operand), "*", constant("Infinity", "numeric"))
         return choose((beyond, infinite), otherwise=_round_numeric(operand, step))
     if type_name in FLOAT_TYPES:
         double = operand if type_name == "float8" else cast(operand, "float8")
-        limit = number(step * 2**53, "float8")
+        limit = constant(f"{step * 2**53:f}", "float8")
         rounded = cast(_round_numeric(cast(double, "numeric"), step), type_name)
         return choose((operate(call("abs", double), ">=", limit), operand), otherwise=rounded)
     raise misfit(mask, type_name, "numbers (int2, int4, int8, numeric, float4, float8)")
@@ -65,9 +64,8 @@ def _round_numeric(operand: Fragment, step: Decimal) -> Fragment:
     """``sign(x) * (to * div(abs(x) + to/2, to))``: exact, and right for infinities and NaN as it stands."""
     with localcontext(prec=100):
         half = step / 2
-    to = number(step, "numeric")
-    count = call("div", operate(call("abs", operand), "+", number(half, "numeric")), to)
-    return operate(call("sign", operand), "*", operate(to, "*", count))
+    count = call("div", operate(call("abs", operand), "+", f"{half:f}"), f"{step:f}")
+    return operate(call("sign", operand), "*", operate(f"{step:f}", "*", count))
 
 
 def _round_integer(mask: Mask, operand: Fragment, type_name: str, step: Decimal) -> Fragment:
@@ -80,20 +78,14 @@ def _round_integer(mask: Mask, operand: Fragment, type_name: str, step: Decimal)
     to = int(step)
     lowest, highest = INTEGER_RANGES[type_name]
     top, bottom = highest // to * to, -(-lowest // to * to)
-    wide = operand if type_name == "int8" else cast(operand, "int8")
-    step_text = number(to, "int8")
-    rest = operate(wide, "%", step_text)
-    base = operate(wide, "-", rest)
     half = (to + 1) // 2
-
-    def beyond(comparison: str, limit: int, bound: int) -> Fragment:
-        far = operate(rest, f"{comparison}=", number(limit, "int8"))
-        room = operate(wide, ">" if comparison == "<" else "<", number(bound, "int8"))
-        return Fragment.of("(", far, " AND ", room, ")")
-
+    rest = operate(operand, "%", str(to))
+    base = operate(operand, "-", rest)
+    up = (operate(rest, ">=", str(half)), operate(operand, "<", str(top)))
+    down = (operate(rest, "<=", str(-half)), operate(operand, ">", str(bottom)))
     return choose(
-        (beyond(">", half, top), operate(base, "+", step_text)),
-        (beyond("<", -half, bottom), operate(base, "-", step_text)),
+        (Fragment.join(" AND ", up), operate(base, "+", str(to))),
+        (Fragment.join(" AND ", down), operate(base, "-", str(to))),
         otherwise=base,
     )
 

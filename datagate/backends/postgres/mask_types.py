@@ -6,7 +6,6 @@ operator by its bare name (``CASE x WHEN``, ``IN``, ``BETWEEN``, ``NULLIF``, ``I
 
 from __future__ import annotations
 
-from decimal import Decimal
 from types import MappingProxyType
 
 from datagate.model.fragment import Binding, Fragment
@@ -67,11 +66,6 @@ def cast(piece: Piece, type_name: str) -> Fragment:
 def constant(text: str, type_name: str) -> Fragment:
     """A typed constant."""
     return cast(literal(text), type_name)
-
-
-def number(value: int | Decimal, type_name: str) -> Fragment:
-    """A typed constant of a number type, written without an exponent."""
-    return constant(f"{value:f}" if isinstance(value, Decimal) else str(value), type_name)
 
 
 def call(function: str, *arguments: Piece) -> Fragment:

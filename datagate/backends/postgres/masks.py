@@ -167,8 +167,8 @@ def _email(text: Fragment) -> Fragment:
     place = call("strpos", Fragment.of("(", call("reverse", text), C_COLLATION, ")"), literal("@"))
     domain = call("right", text, operate(place, "-", "1"))
     return choose(
-        (operate(place, ">", "0"), operate(constant(f"{HIDDEN}@", "text"), "||", domain)),
-        (Fragment.of(text, " IS NOT NULL"), constant(HIDDEN, "text")),
+        (operate(place, ">", "0"), operate(literal(f"{HIDDEN}@"), "||", domain)),
+        (Fragment.of(text, " IS NOT NULL"), literal(HIDDEN)),
     )
 
 
