@@ -1,0 +1,38 @@
+"""Which columns of guards a statement can name at all: the others are left out, so that texts and plans stay small."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from datagate.sql.dialect.nodes import Call
+from datagate.sql.inventory import Reference
+
+
+def named_columns(tree: exp.Expression, references: Sequence[Reference]) -> frozenset[str] | None:
+    """Every name that could mean a column of a guard; None where columns are meant without being named."""
+    if any(reference.table.alias_column_names for reference in references):
+        # An alias that renames columns does so by position.
+        return None
+    aliases = {reference.alias for reference in references}
+    names: set[str] = set()
+    for node in tree.walk():
+        if isinstance(node, exp.Identifier):
+            names.add(node.name)
+        elif _names_all(node, aliases):
+            return None
+    return frozenset(names)
+
+
+def _names_all(node: exp.Expression, aliases: set[str]) -> bool:
+    """Whether the node means columns without naming them: ``*``, NATURAL, a whole row."""
+    match node:
+        case exp.Star():
+            return not isinstance(node.parent, Call)
+        case exp.Join():
+            return (node.method or "").upper() == "NATURAL"
+        case exp.Column():
+            return not node.table and node.name in aliases
+        case _:
+            return False
