@@ -8,7 +8,7 @@ import postgast
 
 from datagate.policy import PredicateFault, PredicateParts
 
-_HEAD = "SELECT ("
+_HEAD = "SELECT 1 WHERE "
 _COLON, _DOT = 58, 46
 
 
@@ -18,16 +18,16 @@ class SmallReader:
     def read(self, text: str) -> PredicateParts:
         placeholders, replaced = self._placeholders(text)
         try:
-            tree = postgast.parse(f"{_HEAD}{replaced})")
+            tree = postgast.parse(f"{_HEAD}{replaced}")
         except postgast.PgQueryError as error:
             raise PredicateFault(error.message, max(error.cursorpos - 1 - len(_HEAD), 0)) from None
         select = tree.stmts[0].stmt.select_stmt
-        names = {field.name for field, _ in select.ListFields()} - {"target_list", "limit_option", "op"}
-        if len(tree.stmts) != 1 or names or len(select.target_list) != 1 or select.target_list[0].res_target.name:
+        names = {field.name for field, _ in select.ListFields()} - {"target_list", "where_clause", "limit_option", "op"}
+        if len(tree.stmts) != 1 or names:
             raise PredicateFault("not one expression", 0)
         columns: list[str] = []
         functions: list[str] = []
-        self._walk(select.target_list[0], columns, functions)
+        self._walk(select.where_clause, columns, functions)
         return PredicateParts(placeholders, tuple(dict.fromkeys(columns)), tuple(dict.fromkeys(functions)))
 
     def _placeholders(self, text: str) -> tuple[tuple[str, ...], str]:
@@ -62,7 +62,7 @@ class SmallReader:
             if len(fields) != 1 or not fields[0]:
                 raise PredicateFault("a column with a qualifier", max(message.location - len(_HEAD), 0))
             columns.append(fields[0])
-        if name == "FuncCall" and len(message.funcname) > 1:
+        if name == "FuncCall":
             functions.append(".".join(part.string.sval for part in message.funcname))
         for field, value in message.ListFields():
             if field.message_type is not None:
