@@ -11,12 +11,15 @@ from psycopg.abc import RV, AdaptContext, ConnParam, PQGen
 from psycopg.errors import _WaitTimeout  # private: psycopg raises and catches it around wait(), so it must pass
 from psycopg.rows import Row, RowFactory, tuple_row
 
+from datagate.audit import Sink
 from datagate.frontends.driver import faults
 from datagate.frontends.driver.cursors import Cursor, ServerCursor
 from datagate.frontends.driver.guarding import Gated
 from datagate.frontends.driver.opening import FRONTEND, Gatekeeper, check_factory, choose_gate, complete_dsn
 from datagate.model.caller import Caller
 from datagate.model.policy import PolicySet
+from datagate.stores.keyring import Keyring
+from datagate.stores.store import StateStore
 
 _INTERVAL = 0.1
 
@@ -42,9 +45,9 @@ class Connection(Gated[Row], psycopg.Connection[Row]):
         caller: Caller,
         gate: Gatekeeper | None = None,
         policies: str | Path | PolicySet | None = None,
-        state: Any = None,
-        keyring: Any = None,
-        audit: Any = None,
+        state: str | StateStore | None = None,
+        keyring: Keyring | None = None,
+        audit: Sink | None = None,
         autocommit: bool = False,
         prepare_threshold: int | None = 5,
         context: AdaptContext | None = None,

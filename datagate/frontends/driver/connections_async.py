@@ -12,12 +12,15 @@ from psycopg.abc import RV, AdaptContext, ConnParam, PQGen
 from psycopg.errors import _WaitTimeout  # private: psycopg raises and catches it around wait(), so it must pass
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
+from datagate.audit import Sink
 from datagate.frontends.driver import faults
 from datagate.frontends.driver.cursors_async import AsyncCursor, AsyncServerCursor
 from datagate.frontends.driver.guarding import Gated
 from datagate.frontends.driver.opening import FRONTEND, Gatekeeper, check_factory, choose_gate, complete_dsn
 from datagate.model.caller import Caller
 from datagate.model.policy import PolicySet
+from datagate.stores.keyring import Keyring
+from datagate.stores.store import StateStore
 
 _INTERVAL = 0.1
 
@@ -43,9 +46,9 @@ class AsyncConnection(Gated[Row], psycopg.AsyncConnection[Row]):
         caller: Caller,
         gate: Gatekeeper | None = None,
         policies: str | Path | PolicySet | None = None,
-        state: Any = None,
-        keyring: Any = None,
-        audit: Any = None,
+        state: str | StateStore | None = None,
+        keyring: Keyring | None = None,
+        audit: Sink | None = None,
         autocommit: bool = False,
         prepare_threshold: int | None = 5,
         context: AdaptContext | None = None,

@@ -34,7 +34,7 @@ class DatagateDialect(PGDialect_psycopg):
     supports_statement_cache = True
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self._gates: dict[str, Gatekeeper] = {}
         self._gates_lock = threading.Lock()
 
@@ -57,14 +57,13 @@ class DatagateDialect(PGDialect_psycopg):
         if "caller" not in cparams:
             raise InterfaceError('create_engine needs connect_args={"caller": Caller.of(…), "policies": …}')
         settings = {name: cparams.pop(name, None) for name in _GATE_SETTINGS}
-        if cparams.get("gate") is None:
-            cparams["gate"] = self._gate(cargs, cparams, settings)
-        elif any(value is not None for value in settings.values()):
-            raise InterfaceError('connect_args take "gate", or "policies" with their settings, not both')
+        cparams["gate"] = self._gate(cargs, cparams, settings)
         return super().connect(*cargs, **cparams)
 
     def _gate(self, cargs: tuple[Any, ...], cparams: dict[str, Any], settings: dict[str, Any]) -> Gatekeeper:
-        """Open a gate for the first connection to a database, and share it from then on."""
+        """Open a gate for the first connection to a database, and share it from then on; or take the one given."""
+        if cparams.get("gate") is not None:
+            return choose_gate("", gate=cparams["gate"], **settings)
         ours = ("caller", "gate", *_NOT_LIBPQ)
         dsn = complete_dsn(
             cargs[0] if cargs else "", {name: value for name, value in cparams.items() if name not in ours}

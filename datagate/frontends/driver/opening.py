@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import psycopg
 from psycopg.abc import ConnParam
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from datagate.audit import Sink
 from datagate.errors import InterfaceError, ProgrammingError
+from datagate.frontends.driver import faults
 from datagate.frontends.driver.admission import GateSession
 from datagate.frontends.driver.cursors import GatedCursor
+from datagate.gate import Gate
 from datagate.model.caller import Caller
 from datagate.model.policy import PolicySet
+from datagate.stores.keyring import Keyring
+from datagate.stores.store import StateStore
 
 FRONTEND = "driver"
 
@@ -22,7 +27,7 @@ FRONTEND = "driver"
 class Gatekeeper(Protocol):
     """What the driver needs of a gate; `datagate.gate.Gate` is one."""
 
-    def session(self, caller: Caller, *, frontend: str, search_path: tuple[str, ...] | None = None) -> GateSession:
+    def session(self, caller: Caller, *, frontend: str) -> GateSession:
         """Open the gate for one caller."""
 
 
@@ -47,9 +52,9 @@ def choose_gate(
     *,
     gate: Gatekeeper | None,
     policies: str | Path | PolicySet | None,
-    state: Any,
-    keyring: Any,
-    audit: Any,
+    state: str | StateStore | None = None,
+    keyring: Keyring | None = None,
+    audit: Sink | None = None,
 ) -> Gatekeeper:
     """Return the gate that was given, or open one for these policies.
 
@@ -57,15 +62,17 @@ def choose_gate(
         InterfaceError: Neither or both of ``gate`` and ``policies``; settings next to a gate, which has its own.
         PolicyError: The policies are wrong.
     """
-    if (gate is None) == (policies is None):
-        raise InterfaceError("pass policies=… (a directory), or gate=… to share one gate between connections")
     if gate is not None:
-        if state is not None or keyring is not None or audit is not None:
-            raise InterfaceError("state, keyring and audit belong to the gate; pass them to Gate.open")
+        if any(setting is not None for setting in (policies, state, keyring, audit)):
+            raise InterfaceError("policies, state, keyring and audit belong to the gate; pass them to Gate.open")
         return gate
-    from datagate.gate import Gate
-
-    return Gate.open(dsn, policies=policies, state=state, keyring=keyring, audit=audit)
+    if policies is None:
+        raise InterfaceError("pass policies=… (a directory), or gate=… to share one gate between connections")
+    try:
+        return Gate.open(dsn, policies=policies, state=state, keyring=keyring, audit=audit)
+    except psycopg.Error as error:
+        fault = faults.from_connecting(error)
+    raise fault
 
 
 def check_factory(factory: type | None) -> None:

@@ -14,7 +14,7 @@ _SESSION = re.compile(
     re.IGNORECASE,
 )
 _PARAMETER = re.compile(r"\$(\d+)")
-_CUSTOMERS = re.compile(r"(?<=from )customers\b( c\b)?")
+_CUSTOMERS = re.compile(r"(?i:(?<=from ))customers\b( c\b)?")
 
 
 class StatementKind(Enum):
@@ -56,10 +56,9 @@ class StandInGate:
     regions: tuple[str, ...] = ("EU",)
     sessions: list[StandInSession] = field(default_factory=list)
 
-    def session(self, caller: Caller, *, frontend: str, search_path: tuple[str, ...] | None = None) -> StandInSession:
+    def session(self, caller: Caller, *, frontend: str) -> StandInSession:
         assert frontend == "driver"
         assert caller.principal
-        assert search_path is None
         self.sessions.append(StandInSession(self.regions))
         return self.sessions[-1]
 

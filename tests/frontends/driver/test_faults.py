@@ -48,7 +48,7 @@ def test_hidden_values_stay_hidden(
     conn: driver.Connection[Any], query: str, kind: type[errors.Error], state: str
 ) -> None:
     """Message, DETAIL, HINT and CONTEXT with a row's value are replaced; class and SQLSTATE stay."""
-    query = query.split("--")[0]
+    query = query.split("--", maxsplit=1)[0]
     with pytest.raises(kind) as caught:
         conn.execute(query)
     assert type(caught.value) is kind
