@@ -28,7 +28,7 @@ from datagate.model.fragment import Fragment
 from datagate.model.mask import Mask, MaskKind
 
 # A json column holds text that jsonb may refuse; these bounds are within what jsonb takes, and masks stay total. Only
-# the last few levels of nesting that max_stack_depth lets into the table at all (some 14,000) are beyond what masks bear.
+# the last few levels of nesting that max_stack_depth lets into the table at all (some 14,000) are beyond a mask.
 _LARGEST_JSON_TEXT = 16_000_000
 _PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _BAD_ESCAPE = r"\\u(?:0000|[dD][89a-fA-F])"
