@@ -20,7 +20,7 @@ from datagate.backends.postgres import masks
 from datagate.backends.postgres.backend import Carried, carry
 from datagate.backends.postgres.catalog import read_catalog
 from datagate.backends.postgres.catalog_guards import CatalogGuards
-from datagate.backends.postgres.guards import EPOCH, PARTIES, VALID_UNTIL, compile_guard
+from datagate.backends.postgres.guards import EPOCH, PARTIES, VALID_UNTIL, compile_guard, quote
 from datagate.backends.postgres.predicate import PostgresPredicates
 from datagate.backends.postgres.statements import ReadStatement, StatementKind, read_statement
 from datagate.decision import decide
@@ -35,6 +35,7 @@ from datagate.model.names import RelationName
 from datagate.model.policy import Action, PolicySet
 from datagate.policy.check import check_catalog, check_types
 from datagate.policy.load import load_policies
+from datagate.sql.leakproof import Assumption
 from datagate.sql.rewrite import Surroundings
 from datagate.sql.views import Seen
 from datagate.stores.keyring import Keyring
@@ -55,12 +56,14 @@ class Admitted:
 
     ``text``: verified SQL with ``$n`` parameters, the only text that may be sent. ``parameters``: policy values,
     to be appended to the caller's own. ``caller_parameters``: the highest ``$n`` of the caller's own text.
+    ``assumptions``: what must hold of the caller's parameters, else the statement is admitted anew without assuming.
     """
 
     kind: StatementKind
     text: str
     parameters: tuple[object, ...]
     caller_parameters: int
+    assumptions: frozenset[Assumption]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,16 @@ class Gate:
         """One caller's way through the gate."""
         return GateSession(self, caller, frontend)
 
+    @property
+    def session_settings(self) -> tuple[tuple[str, str], ...]:
+        """Settings that a frontend puts on every upstream connection before anything else.
+
+        What names and literals mean must be what it meant when the catalog was read, whatever the connection string,
+        the role or the database says.
+        """
+        path = ", ".join(quote(schema) for schema in self.catalog.search_path if schema != "pg_catalog")
+        return (("search_path", path), ("standard_conforming_strings", "on"), ("transform_null_equals", "off"))
+
     def read(self, text: str) -> ReadStatement:
         """Parse a text, or take it from the cache."""
         found = self._texts.get(text)
@@ -174,10 +187,10 @@ class Gate:
         """The relations whose policies decided on this text before; None for a text not seen yet."""
         return self._owners.get(text)
 
-    def keep_road(self, text: str, owners: tuple[RelationName, ...], shapes: tuple[object, ...], road: _Road) -> None:
+    def keep_road(self, text: str, owners: tuple[RelationName, ...], key: tuple[object, ...], road: _Road) -> None:
         """Keep a rewriting."""
         _keep(self._owners, text, owners)
-        _keep(self._roads, (text, *shapes), road)
+        _keep(self._roads, key, road)
 
     def guard(self, decision: Decision, relation: Relation) -> Guard:
         """The guard that a decision prescribes for a relation."""
@@ -295,37 +308,38 @@ class GateSession:
         self._caller = caller
         self._frontend = frontend
         self._rights: _Rights | None = None
-        self._admitted: dict[str, tuple[Admitted, AuditRecord]] = {}
+        self._admitted: dict[tuple[str, bool], tuple[Admitted, AuditRecord]] = {}
 
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
         self._rights = None
         self._admitted = {}
 
-    def admit(self, text: str) -> Admitted:
+    def admit(self, text: str, *, assuming: bool = True) -> Admitted:
         """Let a statement through, or raise.
 
         Args:
             text: one statement in the engine's own style, with ``$n`` for the caller's parameters.
+            assuming: False where a parameter does not fit what was assumed of it.
 
         Raises:
             DatagateError: what is wrong with the statement, or why it is refused; the refusal has been recorded.
         """
-        known = self._admitted.get(text)
+        known = self._admitted.get((text, assuming))
         if known is None:
             try:
-                explained = self.explain(text)
+                explained = self.explain(text, assuming=assuming)
             except DatagateError as error:
                 self._record(text, permitted=False, decisions=(), reason=error.audit_reason or error.message)
                 raise
             record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
-            _keep(self._admitted, text, (explained.admitted, record))
+            _keep(self._admitted, (text, assuming), (explained.admitted, record))
             return explained.admitted
         admitted, record = known
         self._gate.audit.record(replace(record, instant=self._gate.clock()))
         return admitted
 
-    def explain(self, text: str) -> Explained:
+    def explain(self, text: str, *, assuming: bool = True) -> Explained:
         """What :meth:`admit` would send, and why; nothing is recorded and nothing runs."""
         rights = self._current_rights()
         if rights.standing is not None:
@@ -334,15 +348,16 @@ class GateSession:
             raise refusal
         statement = self._gate.read(text)
         if statement.kind is StatementKind.SESSION:
-            admitted = Admitted(StatementKind.SESSION, statement.canonical, (), 0)
+            admitted = Admitted(StatementKind.SESSION, statement.canonical, (), 0, frozenset())
             return Explained(admitted, (), (), "session")
-        road, decisions = self._road(text, statement, rights)
+        road, decisions = self._road(text, statement, rights, assuming=assuming)
         bindings = road.carried.bindings
         admitted = Admitted(
             kind=StatementKind.QUERY,
             text=road.carried.text,
             parameters=tuple(rights.value(binding, decisions) for binding in bindings),
             caller_parameters=statement.parameters,
+            assumptions=road.carried.assumptions,
         )
         return Explained(admitted, bindings, decisions, road.carried.by)
 
@@ -351,23 +366,26 @@ class GateSession:
             self._rights = _Rights(self._gate, self._caller)
         return self._rights
 
-    def _road(self, text: str, statement: ReadStatement, rights: _Rights) -> tuple[_Road, tuple[Decision, ...]]:
+    def _road(
+        self, text: str, statement: ReadStatement, rights: _Rights, *, assuming: bool
+    ) -> tuple[_Road, tuple[Decision, ...]]:
         """The rewriting for this caller: shared with callers of the same shapes, or made and verified now."""
         owners = self._gate.owners(text)
         if owners is not None:
             decisions = tuple(rights.decision(owner) for owner in owners)
-            road = self._gate.road((text, *(decision.shape for decision in decisions)))
+            road = self._gate.road((text, assuming, *(decision.shape for decision in decisions)))
             if road is not None:
                 return road, decisions
         walk = _Walk(rights)
         try:
-            carried = carry(text, statement, walk.around(), self._gate.functions, walk.views)
+            carried = carry(text, statement, walk.around(), self._gate.functions, walk.views, assuming=assuming)
         except UndefinedRelation as error:
             error.audit_reason = walk.denied or error.message
             raise
         decisions = tuple(rights.decision(owner) for owner in walk.owners)
         road = _Road(carried)
-        self._gate.keep_road(text, tuple(walk.owners), tuple(decision.shape for decision in decisions), road)
+        shapes = tuple(decision.shape for decision in decisions)
+        self._gate.keep_road(text, tuple(walk.owners), (text, assuming, *shapes), road)
         return road, decisions
 
     def _record(

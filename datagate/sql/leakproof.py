@@ -48,6 +48,18 @@ BOOLEAN = Knowledge(leakproof=True, type="bool")
 Resolve = Callable[[exp.Column], Knowledge]
 JudgeQuery = Callable[[exp.Expression], Knowledge]
 
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """A cast of the caller's parameter that cannot fail if its value is one of that type: the frontend sees to it."""
+
+    parameter: int
+    type: str
+
+
+Assume = Callable[[Assumption], bool]
+"""Notes an assumption; False where none may be made, and then the cast is leaky."""
+
 _INTEGERS = {"int2": 5, "int4": 10, "int8": 19}
 _NUMBERS = frozenset({*_INTEGERS, "numeric"})
 _FLOATS = frozenset({"float4", "float8"})
@@ -61,6 +73,9 @@ _WIDENS = {
     ("int2", "int4"), ("int2", "int8"), ("int4", "int8"), ("varchar", "text"), ("bpchar", "text"), ("name", "text"),
     ("text", "varchar"), ("cidr", "inet"),
 }  # fmt: skip
+ASSUMABLE_TYPES = frozenset("int2 int4 int8 numeric text varchar date timestamp timestamptz uuid bool float8".split())
+"""Types that a cast of the caller's parameter may name without being leaky, if its value is of that type."""
+
 _SAFE_CONSTANT_TYPES = _COMPARABLE | {"json", "jsonb"}
 
 # numeric overflows beyond 131072 digits before the point (manual, 8.1.2); so far below that nothing can raise.
@@ -77,15 +92,16 @@ _SMALL_INTERVAL = re.compile(
 )
 
 
-def judge(node: exp.Expression, resolve: Resolve, query: JudgeQuery) -> Knowledge:
+def judge(node: exp.Expression, resolve: Resolve, query: JudgeQuery, assume: Assume) -> Knowledge:
     """What is known of the expression; ``resolve`` answers for columns, ``query`` for subqueries."""
-    return _Judge(resolve, query).judge(node)
+    return _Judge(resolve, query, assume).judge(node)
 
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
     resolve: Resolve
     query: JudgeQuery
+    assume: Assume
 
     def judge(self, node: exp.Expression) -> Knowledge:
         match node:
@@ -229,6 +245,9 @@ class _Judge:
         value = self.judge(node.this)
         if not value.leakproof or name not in _SAFE_CONSTANT_TYPES:
             return LEAKY
+        if isinstance(node.this, exp.Parameter):
+            plain = target.args.get("modifiers") is None and name in ASSUMABLE_TYPES
+            return Knowledge(plain and self.assume(Assumption(int(node.this.name), name)), name)
         if isinstance(node.this, exp.Literal) and node.this.is_string:
             # The engine converts a quoted literal when it reads the statement, whatever rows there are.
             small = name != "interval" or _SMALL_INTERVAL.fullmatch(node.this.this.strip()) is not None

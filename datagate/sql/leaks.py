@@ -16,7 +16,7 @@ from datagate.model.guard import Guard
 from datagate.sql.dialect.nodes import Call, FunctionSource, JoinGroup
 from datagate.sql.guard import Fence
 from datagate.sql.inventory import Reference
-from datagate.sql.leakproof import LEAKY, Knowledge, judge
+from datagate.sql.leakproof import LEAKY, Assumption, Knowledge, judge
 
 _AGGREGATES = frozenset(
     {
@@ -95,16 +95,21 @@ class _Output:
 
 
 def find_fences(
-    tree: exp.Expression, references: Sequence[Reference], guards: Mapping[int, Guard]
-) -> dict[Reference, Fence]:
-    """The references that need a fence, each with the conjuncts that may be copied inside."""
-    finder = _Finder({id(reference.table): reference for reference in references}, guards)
+    tree: exp.Expression, references: Sequence[Reference], guards: Mapping[int, Guard], *, assuming: bool
+) -> tuple[dict[Reference, Fence], frozenset[Assumption]]:
+    """The references that need a fence, each with the conjuncts that may be copied inside.
+
+    With ``assuming``, casts of the caller's parameters are taken to succeed; the assumptions are the second result.
+    """
+    finder = _Finder({id(reference.table): reference for reference in references}, guards, assuming=assuming)
     finder.query(tree, None, {})
-    return finder.fences
+    return finder.fences, frozenset(finder.assumptions)
 
 
 class _Finder:
-    def __init__(self, by_table: Mapping[int, Reference], guards: Mapping[int, Guard]) -> None:
+    def __init__(self, by_table: Mapping[int, Reference], guards: Mapping[int, Guard], *, assuming: bool) -> None:
+        self._assuming = assuming
+        self.assumptions: set[Assumption] = set()
         self._by_table = by_table
         self._guards = guards
         self.fences: dict[Reference, Fence] = {}
@@ -269,7 +274,12 @@ class _Finder:
             known = output.columns[0][1] if output.columns and len(output.columns) == 1 else None
             return Knowledge(output.leakproof, known.type, known.digits) if known else Knowledge(output.leakproof)
 
-        return judge(node, scope.resolve, query)
+        return judge(node, scope.resolve, query, self._assume)
+
+    def _assume(self, assumption: Assumption) -> bool:
+        if self._assuming:
+            self.assumptions.add(assumption)
+        return self._assuming
 
     def _after(self, node: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> bool:
         """A clause that is computed after the conditions: its subqueries have conditions of their own."""

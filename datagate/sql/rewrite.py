@@ -15,6 +15,7 @@ from datagate.sql.dialect import generate, parse_canonical
 from datagate.sql.group_by import extend_group_by
 from datagate.sql.guard import Numbering, place_guards, unqualify_columns
 from datagate.sql.inventory import Reference
+from datagate.sql.leakproof import Assumption
 from datagate.sql.leaks import find_fences
 from datagate.sql.narrow import named_columns
 from datagate.sql.views import Sight, expand_views
@@ -45,16 +46,20 @@ class Rewritten:
     """The final text, the bindings of its parameters after the caller's own, and what it was made of.
 
     ``guards``: the guard body prescribed for each base relation, with the final parameter numbers. ``fenced``:
-    relations of which some reference stands behind a fence.
+    relations of which some reference stands behind a fence. ``assumptions``: what must hold of the caller's parameters
+    for the text to be leak-safe.
     """
 
     text: str
     bindings: tuple[Binding, ...]
     guards: Mapping[RelationName, str]
     fenced: frozenset[RelationName]
+    assumptions: frozenset[Assumption]
 
 
-def rewrite(canonical: str, caller_parameters: int, engine: Engine, around: Surroundings) -> Rewritten:
+def rewrite(
+    canonical: str, caller_parameters: int, engine: Engine, around: Surroundings, *, assuming: bool
+) -> Rewritten:
     """Rewrite one query, given in the engine's canonical spelling.
 
     Raises NotCarried where sqlglot does not carry the text, UndefinedRelation and UnsupportedConstruct.
@@ -74,13 +79,14 @@ def rewrite(canonical: str, caller_parameters: int, engine: Engine, around: Surr
     }
     unqualify_columns(root, references)
     extend_group_by(root, references, guards)
-    fences = find_fences(root, references, guards)
+    fences, assumptions = find_fences(root, references, guards, assuming=assuming)
     place_guards(references, guards, fences, numbering)
     return Rewritten(
         text=generate(root.this),
         bindings=numbering.bindings,
         guards=bodies,
         fenced=frozenset(_names(fences)),
+        assumptions=assumptions,
     )
 
 

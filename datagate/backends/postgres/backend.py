@@ -15,6 +15,7 @@ from datagate.model.fragment import Binding
 from datagate.model.names import RelationName
 from datagate.sql.dialect import NotCarried
 from datagate.sql.guard import Numbering
+from datagate.sql.leakproof import Assumption
 from datagate.sql.rewrite import Engine, Rewritten, Surroundings, rewrite
 from datagate.verify.mismatch import Mismatch, MismatchKind
 from datagate.verify.postgres import verify
@@ -31,6 +32,7 @@ class Carried:
     bindings: tuple[Binding, ...]
     by: str
     fenced: frozenset[RelationName]
+    assumptions: frozenset[Assumption]
 
 
 def carry(
@@ -39,14 +41,18 @@ def carry(
     around: Surroundings,
     functions: frozenset[str],
     views: Mapping[RelationName, Relation],
+    *,
+    assuming: bool = True,
 ) -> Carried:
     """Rewrite and verify one query; ``views`` fills as views are expanded.
+
+    ``assuming``: whether casts of the caller's parameters may be taken to succeed.
 
     Raises UndefinedRelation, UnsupportedConstruct, Refused (a function, operator or type that is not allowed), or
     Mismatch (VerificationFailed) where no rendering passes the verifier.
     """
     try:
-        rewritten = rewrite(statement.canonical, statement.parameters, ENGINE, around)
+        rewritten = rewrite(statement.canonical, statement.parameters, ENGINE, around, assuming=assuming)
         _verify(text, rewritten, around, functions, views)
     except NotCarried:
         pass
@@ -54,13 +60,17 @@ def carry(
         if mismatch.kind not in (MismatchKind.TREE, MismatchKind.GUARD):
             raise _refusal(mismatch) from None
     else:
-        return Carried(rewritten.text, rewritten.bindings, "dialect", rewritten.fenced)
+        return _carried(rewritten, "dialect")
     grafted = graft(text, Numbering(statement.parameters, spell_parameter), around)
     try:
         _verify(text, grafted, around, functions, views)
     except Mismatch as mismatch:
         raise _refusal(mismatch) from None
-    return Carried(grafted.text, grafted.bindings, "graft", grafted.fenced)
+    return _carried(grafted, "graft")
+
+
+def _carried(rewritten: Rewritten, by: str) -> Carried:
+    return Carried(rewritten.text, rewritten.bindings, by, rewritten.fenced, rewritten.assumptions)
 
 
 def _verify(

@@ -29,6 +29,7 @@ def graft(text: str, numbering: Numbering, around: Surroundings) -> Rewritten:
         bindings=numbering.bindings,
         guards=grafter.bodies,
         fenced=frozenset(grafter.bodies),
+        assumptions=frozenset(),
     )
 
 

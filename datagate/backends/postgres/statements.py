@@ -99,9 +99,21 @@ def _check_set(body: Tree) -> None:
     name = body.get("name", "").lower()
     if body["kind"] == "VAR_SET_MULTI" and name in ("transaction", "session characteristics"):
         return
+    if (
+        name == "client_encoding"
+        and body["kind"] == "VAR_SET_VALUE"
+        and _value(body) not in ("utf8", "unicode", "utf-8")
+    ):
+        raise Refused("client_encoding stays UTF8 through the gate")
     if body["kind"] in ("VAR_SET_VALUE", "VAR_SET_DEFAULT", "VAR_RESET") and name in SETTINGS:
         return
     raise Refused(f"setting {name or 'ALL'} may not be changed through the gate")
+
+
+def _value(body: Tree) -> str:
+    (value,) = body["args"] if len(body.get("args", ())) == 1 else ({},)
+    text: str = value.get("A_Const", {}).get("sval", {}).get("sval", "")
+    return text.lower()
 
 
 def _refuse_into(select: Tree) -> None:
