@@ -137,7 +137,7 @@ class _Reader:
         for number, cells in view.items():
             if handed.rows is None or holds(handed.rows.text, self.world.tables[relation][number], values):
                 out[number] = {name: cell for name, cell in cells.items() if name in (handed.columns or cells)}
-        return out
+        return _with_columns(out)
 
     def by_rules(self, level: int, relation: RelationName, own: Entitlements) -> View:
         policy = self.policies.relations.get(relation)
@@ -239,7 +239,14 @@ def _both(first: View, second: View) -> View:
         for column in first[number].keys() & second[number].keys():
             a, b = first[number][column], second[number][column]
             out[number][column] = None if a is None or b is None else _sorted((Counter(a) | Counter(b)).elements())
-    return out
+    return _with_columns(out)
+
+
+def _with_columns(view: View) -> View:
+    """The view, unless its rows have no columns: such a relation is denied, and no other refers to its rows."""
+    if view and not any(view.values()):
+        raise Denied
+    return view
 
 
 def _sorted(kinds: object) -> tuple[MaskKind, ...]:
