@@ -144,8 +144,8 @@ TWO_TYPES = (
         ("when: {actor.kind: agent}", "when: {actor.kind: [person, service]}", False),
         ("when: {actor.kind: agent}", "when: {actor.kind: [person, agent]}", True),
         ("when: {delegated: true}", "when: {delegated: false}", False),
-        ("when: {mandate.scope: helper}", "when: {delegated: false}", False),
-        ("when: {mandate.scope: helper}", "when: {delegated: true}", True),
+        ("when: {mandate.scope: proxy}", "when: {delegated: false}", False),
+        ("when: {mandate.scope: proxy}", "when: {delegated: true}", True),
     ],
 )
 def test_one_caller_never_sees_two_types(load: Load, first: str, second: str, *, meet: bool) -> None:

@@ -42,7 +42,7 @@ examples:
       denied: true
     - as: {role: customer}
       actor: {kind: agent, id: bot, regions: []}
-      mandate: {scope: helper, parameters: {customer_id: 1}, state: revoked}
+      mandate: {scope: proxy, parameters: {customer_id: 1}, state: revoked}
       for: analytics
       sees: []
 """

@@ -41,7 +41,7 @@ def test_a_whole_directory(shop: Path) -> None:
     assert customers.columns[0] == ("customer_id", "identifier")
     assert customers.data_subject == "customer_id"
     assert (customers.owner, customers.why) == ("data@shop.example", "Own record.")
-    scope = policies.scopes["helper"]
+    scope = policies.scopes["proxy"]
     assert scope.parameters == (("customer_id", ValueType.BIGINT),)
     handed = scope.relations[CUSTOMERS]
     assert (handed.columns, handed.actions) == (None, frozenset({Action.SELECT}))
@@ -68,7 +68,7 @@ def test_conditions(load: Load) -> None:
             "  - permit: p\n"
             "    to: {role: [analyst, customer]}\n"
             "    for: [marketing]\n"
-            "    when: {actor.kind: [agent, service], delegated: true, mandate.scope: helper}\n"
+            "    when: {actor.kind: [agent, service], delegated: true, mandate.scope: proxy}\n"
             "    show: all\n"
         )
     )
@@ -76,7 +76,7 @@ def test_conditions(load: Load) -> None:
     assert rule.purposes == {"marketing"}
     assert rule.when.actor_kinds == frozenset({ActorKind.AGENT, ActorKind.SERVICE})
     assert rule.when.delegated is True
-    assert rule.when.scopes == frozenset({"helper"})
+    assert rule.when.scopes == frozenset({"proxy"})
     bare = first(load("  - permit: p\n    show: all\n"))
     assert (bare.to, bare.purposes, bare.rows) == (frozenset(), frozenset(), None)
     assert (bare.when.actor_kinds, bare.when.delegated, bare.when.scopes) == (None, None, None)
