@@ -24,13 +24,14 @@ def columns_shown(
 ) -> tuple[ColumnDecision, ...]:
     """The columns that exist, in the policy's order; ``condition`` is the row filter that holds for all rows shown."""
     shown: list[ColumnDecision] = []
+    coverage = Coverage(condition)
     for column, _ in policy.columns:
         narrowing = [mask for rule in restricts if (mask := rule.mask(column)) is not None]
         if any(mask.kind is MaskKind.HIDE for mask in narrowing):
             continue
         cases = [CellCase(case.when, (*case.masks, *narrowing)) for case in _cases(column, granted)]
         if cases:
-            shown.append(ColumnDecision(column, settle(cases, condition)))
+            shown.append(ColumnDecision(column, settle(cases, coverage)))
     return tuple(shown)
 
 
@@ -43,6 +44,7 @@ def intersect(
     """
     others = {column.name: column.cases for column in narrow}
     out: list[ColumnDecision] = []
+    coverage = Coverage(condition)
     for column in wide:
         # In order of (wide, narrow), the first pair of which both are true joins the first true case of either.
         cases = [
@@ -51,31 +53,65 @@ def intersect(
             for theirs in others.get(column.name, ())
         ]
         if cases:
-            out.append(ColumnDecision(column.name, settle(cases, condition)))
+            out.append(ColumnDecision(column.name, settle(cases, coverage)))
     return tuple(out)
 
 
-def settle(cases: Iterable[CellCase], condition: Filter) -> tuple[CellCase, ...]:
-    """The same cells in rows for which ``condition`` holds, with as few and as simple cases as can be told.
+class Coverage:
+    """What cases above one another cover of the rows for which ``condition`` holds.
+
+    Most columns of a relation ask the same, so each question is answered once per object, not per column.
+    """
+
+    def __init__(self, condition: Filter) -> None:
+        self.condition = condition
+        self._steps: dict[tuple[int, int], _Step] = {}
+
+    def step(self, before: Filter, when: Filter) -> _Step:
+        """One case further down, ``before`` being what the cases above it cover."""
+        # Keyed by identity, which is sound while the step itself keeps both alive.
+        step = self._steps.get((id(before), id(when)))
+        if step is None:
+            after = when if before is FALSE else any_of(before, when)
+            step = _Step(before, when, after, implies(when, before), implies(self.condition, after))
+            self._steps[id(before), id(when)] = step
+        return step
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """``idle``: the case adds no row. ``complete``: with it, all rows are covered."""
+
+    before: Filter
+    when: Filter
+    after: Filter
+    idle: bool
+    complete: bool
+
+
+def settle(cases: Iterable[CellCase], coverage: Coverage) -> tuple[CellCase, ...]:
+    """The same cells in the covered rows, with as few and as simple cases as can be told.
 
     At least one case stays: its masks say the column's type, also where no row ever shows it.
     """
     every = tuple(cases)
-    out: list[CellCase] = []
+    kept: list[tuple[list[Filter], tuple[Mask, ...]]] = []
     before: Filter = FALSE
     for case in every:
-        if implies(case.when, before):
+        step = coverage.step(before, case.when)
+        if step.idle:
             continue
-        if out and _same_masks(out[-1].masks, case.masks):
-            out[-1] = CellCase(any_of(out[-1].when, case.when), out[-1].masks)
+        if kept and _same_masks(kept[-1][1], case.masks):
+            kept[-1][0].append(case.when)
         else:
-            out.append(case)
-        before = any_of(before, case.when)
-        if implies(condition, before):
+            kept.append(([case.when], case.masks))
+        before = step.after
+        if step.complete:
             # Some case is true and those above are not, so this one is.
-            out[-1] = CellCase(TRUE, out[-1].masks)
+            kept[-1] = ([TRUE], kept[-1][1])
             break
-    return tuple(out) or (CellCase(TRUE if condition == FALSE else FALSE, every[0].masks),)
+    out = tuple(CellCase(whens[0] if len(whens) == 1 else any_of(*whens), masks) for whens, masks in kept)
+    return out or (CellCase(TRUE if coverage.condition == FALSE else FALSE, every[0].masks),)
 
 
 def _cases(column: str, granted: Sequence[Granted]) -> list[CellCase]:
@@ -104,7 +140,7 @@ def _masks_of_both(first: tuple[Mask, ...], second: tuple[Mask, ...]) -> tuple[M
 
 
 def _same_masks(first: tuple[Mask, ...], second: tuple[Mask, ...]) -> bool:
-    return [*map(_meaning, first)] == [*map(_meaning, second)]
+    return len(first) == len(second) and all(_meaning(a) == _meaning(b) for a, b in zip(first, second, strict=True))
 
 
 def _meaning(mask: Mask) -> tuple[object, ...]:

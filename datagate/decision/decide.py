@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from datagate.decision.binding import Ledger
-from datagate.decision.cells import Granted, columns_shown, intersect, settle
+from datagate.decision.cells import Coverage, Granted, columns_shown, intersect, settle
 from datagate.decision.delegation import links_of
 from datagate.decision.filters import FALSE, all_of, any_of, binding_names
 from datagate.decision.in_play import in_play
@@ -129,8 +129,9 @@ class _Hearing:
         condition = decision.filter
         if handed.rows is not None:
             condition = all_of(condition, ledger.where(handed.rows, standing))
+        coverage = Coverage(condition)
         columns = tuple(
-            ColumnDecision(column.name, settle(column.cases, condition))
+            ColumnDecision(column.name, settle(column.cases, coverage))
             for column in decision.columns
             if handed.columns is None or column.name in handed.columns
         )

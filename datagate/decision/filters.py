@@ -18,7 +18,7 @@ def implies(strong: Filter, weak: Filter) -> bool:
     >>> implies(FALSE, TRUE), implies(TRUE, FALSE)
     (True, False)
     """
-    if strong == weak:
+    if strong is weak or strong == weak:
         return True
     if isinstance(weak, AllOf):
         return all(implies(strong, part) for part in weak.parts)
@@ -63,7 +63,9 @@ def any_of(*parts: Filter) -> Filter:
             kept.append(disjunct)
     if len(kept) == 1:
         return kept[0]
-    shared = [conjunct for conjunct in _conjuncts(kept[0]) if _in_every(conjunct, kept)] if kept else []
+    # A part of one conjunct that all others share would have taken them in above.
+    shareable = bool(kept) and all(isinstance(part, AllOf) for part in kept)
+    shared = [conjunct for conjunct in _conjuncts(kept[0]) if _in_every(conjunct, kept)] if shareable else []
     if not shared:
         return AnyOf(tuple(kept))
     rest = (all_of(*(own for own in _conjuncts(part) if not _alike_any(own, shared))) for part in kept)
