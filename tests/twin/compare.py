@@ -37,20 +37,6 @@ class Failed:
 Outcome = Answered | Failed
 
 
-class Admitted(Protocol):
-    """What ``GateSession.admit`` gives back: final text, and the parameters to send with it."""
-
-    @property
-    def text(self) -> str:
-        """What to send."""
-        ...
-
-    @property
-    def parameters(self) -> Sequence[Any]:
-        """The policy's own values."""
-        ...
-
-
 def answer_of(connection: psycopg.Connection[Any], text: str, parameters: Sequence[object] = ()) -> Outcome:
     """Run a statement with ``$n`` parameters; a failed one leaves no trace in an open transaction."""
     cursor = RawCursor(connection)
@@ -137,7 +123,9 @@ def gated(session: Session, real: psycopg.Connection[Any], text: str, parameters
         admitted = session.admit(text)
     except Error as error:
         return Failed(error.sqlstate, error.message)
-    return answer_of(real, admitted.text, (*parameters, *admitted.parameters))
+    # Arrays are tuples in datagate, lists in psycopg.
+    policy_values = [list(value) if isinstance(value, tuple) else value for value in admitted.parameters]
+    return answer_of(real, admitted.text, (*parameters, *policy_values))
 
 
 def check_statement(

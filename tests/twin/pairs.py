@@ -68,7 +68,9 @@ class Pairs:
         self._made: dict[Caller, Pair] = {}
         self._closing = ExitStack()
         record(dsn, world)
-        self.gate = Gate.open(dsn, policies=policies, keyring=Keyring(KEYS))
+        engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
+        self._closing.callback(engine.dispose)
+        self.gate = Gate.open(dsn, policies=policies, state=StateStore(engine), keyring=Keyring(KEYS))
 
     def __enter__(self) -> Self:
         return self
@@ -106,6 +108,9 @@ def record(dsn: str, world: World) -> None:
     store.create()
     world.record(store)
     engine.dispose()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        # What autovacuum does within a minute: without it the planner takes the new tables for empty.
+        connection.execute("ANALYZE datagate.entitlements, datagate.consents, datagate.mandates, datagate.epochs")
 
 
 def chosen(callers: Mapping[str, Caller], *names: str) -> dict[str, Caller]:
