@@ -19,6 +19,8 @@ _ESCAPED = r"'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'"
 # Two strings with a newline between them are one; the pieces after the first have no prefix of their own.
 _NEXT = r"(?:[ \t\r\n\f\v]*[\n\r][ \t\r\n\f\v]*{piece})*"
 _DIGITS = r"[0-9](?:_?[0-9])*"
+# PostgreSQL refuses letters that follow a number directly.
+_NO_JUNK = r"(?![A-Za-z_\x80-\U0010ffff])"
 _UESCAPE = r"(?:[ \t\r\n\f\v]*[uU][eE][sS][cC][aA][pP][eE][ \t\r\n\f\v]*'[^']')?"
 
 _TOKEN = re.compile(
@@ -29,9 +31,9 @@ _TOKEN = re.compile(
     rf"|(?P<unicode>[uU]&\")"
     rf"|(?P<word>{_WORD})"
     r"|(?P<punct>::|:=|\.\.|[(),;\[\]:]|\.(?![0-9]))"
-    rf"|(?P<number>0[xX](?:_?[0-9A-Fa-f])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+"
-    rf"|(?:{_DIGITS}(?:\.(?!\.)(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?)"
-    r"|(?P<param>\$[0-9]+)"
+    rf"|(?P<number>(?:0[xX](?:_?[0-9A-Fa-f])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+"
+    rf"|(?:{_DIGITS}(?:\.(?!\.)(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?){_NO_JUNK})"
+    rf"|(?P<param>\$[0-9]+{_NO_JUNK})"
     r"|(?P<op>[~!@#^&|`?+\-*/%<>=]+)"
     r'|(?P<quoted>"[^"]*(?:""[^"]*)*")'
     rf"|(?P<dollar>\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$)"
