@@ -7,6 +7,7 @@ one, and a `Statement` is made in `Admission.admit` alone. A method of psycopg's
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -19,6 +20,7 @@ from psycopg.abc import Buffer, Params, Query
 from psycopg.adapt import AdaptersMap, PyFormat, Transformer
 
 from datagate.errors import InternalError, NotSupportedError, ProgrammingError
+from datagate.frontends.driver.assumptions import Assumption, hold
 from datagate.frontends.driver.placeholders import Converted, convert, in_order, read_text
 
 _UTF8 = "utf-8"
@@ -46,12 +48,16 @@ class Admitted(Protocol):
     def caller_parameters(self) -> int:
         """The highest ``$n`` of the caller's own text."""
 
+    @property
+    def assumptions(self) -> frozenset[Assumption]:
+        """Casts of the caller's parameters that the gate took to succeed whatever the rows."""
+
 
 class GateSession(Protocol):
     """What the driver needs of the gate for one caller; `datagate.gate.GateSession` is one."""
 
-    def admit(self, text: str) -> Admitted:
-        """Let a statement through, or raise."""
+    def admit(self, text: str, *, assuming: bool = True) -> Admitted:
+        """Let a statement through, or raise; not ``assuming`` where an assumption does not hold."""
 
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
@@ -67,9 +73,26 @@ class _PolicyContext:
 class Statement:
     """An admitted statement, ready to be sent."""
 
-    __slots__ = ("admitted_text", "ascii", "converted", "formats", "is_query", "policy", "sent", "values")
+    __slots__ = (
+        "_session",
+        "_text",
+        "admitted_text",
+        "ascii",
+        "assumptions",
+        "converted",
+        "formats",
+        "is_query",
+        "policy",
+        "prefix",
+        "sent",
+        "values",
+    )
 
-    def __init__(self, converted: Converted | None, admitted: Admitted) -> None:
+    def __init__(self, text: str, converted: Converted | None, session: GateSession, admitted: Admitted) -> None:
+        self._text = text
+        self._session = session
+        self.prefix = b""
+        self.assumptions = admitted.assumptions
         self.admitted_text = admitted.text
         self.converted = converted
         self.is_query = admitted.kind.name == "QUERY"
@@ -87,12 +110,19 @@ class Statement:
 
     def declared(self, prefix: bytes) -> Statement:
         """The same statement as the query of a DECLARE; ``prefix`` ends in ``FOR``."""
-        out: Statement = object.__new__(Statement)
-        for name in Statement.__slots__:
-            setattr(out, name, getattr(self, name))
+        out = copy(self)
+        out.prefix = prefix
         out.sent = prefix + self.sent
         out.ascii = self.ascii and prefix.isascii()
         return out
+
+    def without_assuming(self) -> Statement:
+        """The same statement, admitted anew for parameters that are not what was assumed of them."""
+        admitted = self._session.admit(self._text, assuming=False)
+        if admitted.assumptions:
+            raise InternalError("the gate assumes what it was told not to; nothing was sent")
+        out = Statement(self._text, self.converted, self._session, admitted)
+        return out.declared(self.prefix) if self.prefix else out
 
 
 def _dump_policy(parameters: tuple[object, ...]) -> tuple[list[Buffer | None], list[pq.Format]]:
@@ -138,6 +168,9 @@ class GatedQuery(PostgresQuery):
             own = self._tx.dump_sequence(in_order(converted, vars), converted.formats)
             types = self._tx.types or ()
             formats = self._tx.formats or ()
+            if statement.assumptions and not hold(statement.assumptions, types, own):
+                statement = self._statement = statement.without_assuming()
+                self.query = statement.sent
         elif vars is not None or statement.converted is not None:
             raise InternalError("parameters and placeholders were admitted apart; nothing was sent")
         if statement.values:
@@ -174,6 +207,7 @@ class _Blank:
     text: str = ""
     parameters: tuple[object, ...] = ()
     caller_parameters: int = 0
+    assumptions: frozenset[Assumption] = frozenset()
 
 
 _BLANK = _Blank()
@@ -223,9 +257,10 @@ class Admission:
             and kept.converted is converted
             and kept.admitted_text == admitted.text
             and kept.policy == admitted.parameters
+            and kept.assumptions == admitted.assumptions
         ):
             return kept
-        statement = Statement(converted, admitted)
+        statement = Statement(text, converted, self._session, admitted)
         if len(text) <= _KEPT_LENGTH:
             if len(self._kept) >= _KEPT_STATEMENTS:
                 self._kept.clear()

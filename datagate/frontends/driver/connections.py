@@ -15,7 +15,14 @@ from datagate.audit import Sink
 from datagate.frontends.driver import faults
 from datagate.frontends.driver.cursors import Cursor, ServerCursor
 from datagate.frontends.driver.guarding import Gated
-from datagate.frontends.driver.opening import FRONTEND, Gatekeeper, check_factory, choose_gate, complete_dsn
+from datagate.frontends.driver.opening import (
+    FRONTEND,
+    Gatekeeper,
+    check_factory,
+    choose_gate,
+    complete_dsn,
+    with_settings,
+)
 from datagate.model.caller import Caller
 from datagate.model.policy import PolicySet
 from datagate.stores.keyring import Keyring
@@ -83,7 +90,7 @@ class Connection(Gated[Row], psycopg.Connection[Row]):
         session = chosen.session(caller, frontend=FRONTEND)
         try:
             connection = super().connect(
-                dsn,
+                with_settings(dsn, chosen),
                 autocommit=autocommit,
                 prepare_threshold=prepare_threshold,
                 context=context,

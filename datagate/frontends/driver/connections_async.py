@@ -16,7 +16,14 @@ from datagate.audit import Sink
 from datagate.frontends.driver import faults
 from datagate.frontends.driver.cursors_async import AsyncCursor, AsyncServerCursor
 from datagate.frontends.driver.guarding import Gated
-from datagate.frontends.driver.opening import FRONTEND, Gatekeeper, check_factory, choose_gate, complete_dsn
+from datagate.frontends.driver.opening import (
+    FRONTEND,
+    Gatekeeper,
+    check_factory,
+    choose_gate,
+    complete_dsn,
+    with_settings,
+)
 from datagate.model.caller import Caller
 from datagate.model.policy import PolicySet
 from datagate.stores.keyring import Keyring
@@ -86,7 +93,7 @@ class AsyncConnection(Gated[Row], psycopg.AsyncConnection[Row]):
         session = await asyncio.to_thread(chosen.session, caller, frontend=FRONTEND)
         try:
             connection = await super().connect(
-                dsn,
+                with_settings(dsn, chosen),
                 autocommit=autocommit,
                 prepare_threshold=prepare_threshold,
                 context=context,

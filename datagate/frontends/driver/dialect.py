@@ -24,6 +24,11 @@ from datagate.frontends import driver
 from datagate.frontends.driver.opening import Gatekeeper, choose_gate, complete_dsn
 
 _GATE_SETTINGS = ("policies", "state", "keyring", "audit")
+# What TypeInfo.fetch asks, in a form that the gate's catalog guards carry.
+_TYPE_QUERY = """
+    SELECT t.typname AS name, t.oid AS oid, t.typarray AS array_oid, t.typdelim AS delimiter
+    FROM pg_catalog.pg_type AS t
+    WHERE t.typname = %(name)s"""
 _NOT_LIBPQ = ("autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory", "async_creator_fn")
 
 
@@ -77,8 +82,8 @@ class DatagateDialect(PGDialect_psycopg):
         """Look a type up as ``TypeInfo.fetch`` does, which would use a cursor of psycopg's own."""
         connected = connection.connection.driver_connection
         with connected.cursor(row_factory=dict_row) as cursor:
-            cursor.execute(*_type_query(connected, name))
-            return _type_found(name, cursor.fetchall())
+            cursor.execute(_TYPE_QUERY, {"name": name})
+            return _type_found(cursor.fetchall())
 
 
 class DatagateAsyncDialect(PGDialectAsync_psycopg, DatagateDialect):
@@ -98,13 +103,10 @@ class DatagateAsyncDialect(PGDialectAsync_psycopg, DatagateDialect):
 
 async def _fetch_type(connected: driver.AsyncConnection[Any], name: str) -> TypeInfo | None:
     async with connected.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(*_type_query(connected, name))
-        return _type_found(name, await cursor.fetchall())
+        await cursor.execute(_TYPE_QUERY, {"name": name})
+        return _type_found(await cursor.fetchall())
 
 
-def _type_query(connection: Any, name: str) -> tuple[Any, dict[str, str]]:
-    return TypeInfo._get_info_query(connection), {"name": name}  # noqa: SLF001 - pinned with psycopg's minor version
-
-
-def _type_found(name: str, records: list[dict[str, Any]]) -> TypeInfo | None:
-    return TypeInfo._from_records(name, records)  # noqa: SLF001 - pinned with psycopg's minor version
+def _type_found(records: list[dict[str, Any]]) -> TypeInfo | None:
+    # Several schemas may have a type of that name; then none of them is the one that SQLAlchemy means for sure.
+    return TypeInfo(**records[0]) if len(records) == 1 else None

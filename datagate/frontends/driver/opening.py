@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +28,10 @@ FRONTEND = "driver"
 class Gatekeeper(Protocol):
     """What the driver needs of a gate; `datagate.gate.Gate` is one."""
 
+    @property
+    def session_settings(self) -> tuple[tuple[str, str], ...]:
+        """What names and literals mean, for every connection to the server."""
+
     def session(self, caller: Caller, *, frontend: str) -> GateSession:
         """Open the gate for one caller."""
 
@@ -45,6 +50,19 @@ def complete_dsn(dsn: str, parameters: Mapping[str, ConnParam]) -> str:
         merged.setdefault("client_encoding", "UTF8")
         return make_conninfo("", **merged)
     raise ProgrammingError(f"connection string: {problem}")
+
+
+def with_settings(dsn: str, gate: Gatekeeper) -> str:
+    """Add the gate's settings to a connection string, as start-up options that come last, so that they prevail.
+
+    Options also prevail over what role and database say (PostgreSQL manual, 19.1.3), and need no statement.
+    """
+    merged = conninfo_to_dict(dsn)
+    options = [str(merged["options"])] if merged.get("options") else []
+    for name, value in gate.session_settings:
+        escaped = re.sub(r"([\\\s])", r"\\\1", value)
+        options.append(f"-c {name}={escaped}")
+    return make_conninfo(dsn, options=" ".join(options)) if options else dsn
 
 
 def choose_gate(

@@ -14,6 +14,8 @@ _SESSION = re.compile(
     re.IGNORECASE,
 )
 _PARAMETER = re.compile(r"\$(\d+)")
+_INTERNAL = {"int": "int4"}
+_CAST = re.compile(r"\$(\d+)::(\w+)")
 _CUSTOMERS = re.compile(r"(?i:(?<=from ))customers\b( c\b)?")
 
 
@@ -23,11 +25,18 @@ class StatementKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Assumption:
+    parameter: int
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Admitted:
     kind: StatementKind
     text: str
     parameters: tuple[object, ...]
     caller_parameters: int
+    assumptions: frozenset[Assumption] = frozenset()
 
 
 @dataclass(slots=True)
@@ -36,16 +45,19 @@ class StandInSession:
     seen: list[str] = field(default_factory=list)
     refreshed: int = 0
 
-    def admit(self, text: str) -> Admitted:
+    def admit(self, text: str, *, assuming: bool = True) -> Admitted:
         self.seen.append(text)
         if "secrets" in text:
             raise Refused("secrets is not permitted")
         if _SESSION.match(text):
             return Admitted(StatementKind.SESSION, text, (), 0)
         used = max((int(number) for number in _PARAMETER.findall(text)), default=0)
+        casts = _CAST.findall(text) if assuming else []
         guard = f"(SELECT * FROM public.customers WHERE region = ANY(${used + 1}::pg_catalog.text[])) AS "
         text, count = _CUSTOMERS.subn(lambda found: guard + ("c" if found[1] else "customers"), text, count=1)
-        return Admitted(StatementKind.QUERY, text, (self.regions,) if count else (), used)
+        assumptions = frozenset(Assumption(int(number), _INTERNAL.get(name, name)) for number, name in casts)
+        text = text if assuming else f"{text} -- fenced"
+        return Admitted(StatementKind.QUERY, text, (self.regions,) if count else (), used, assumptions)
 
     def refresh(self) -> None:
         self.refreshed += 1
@@ -55,6 +67,10 @@ class StandInSession:
 class StandInGate:
     regions: tuple[str, ...] = ("EU",)
     sessions: list[StandInSession] = field(default_factory=list)
+
+    @property
+    def session_settings(self) -> tuple[tuple[str, str], ...]:
+        return (("search_path", '"public", "with \\ and space"'), ("transform_null_equals", "off"))
 
     def session(self, caller: Caller, *, frontend: str) -> StandInSession:
         assert frontend == "driver"

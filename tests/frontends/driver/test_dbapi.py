@@ -161,7 +161,7 @@ def test_connecting(dsn: str, gate: StandInGate) -> None:
     with pytest.raises(errors.InterfaceError, match="policies"):
         driver.connect(dsn, caller=CALLER)
     with pytest.raises(errors.InterfaceError):
-        driver.connect(dsn, caller=CALLER, gate=gate, audit=object())
+        driver.connect(dsn, caller=CALLER, gate=gate, policies="policies")
 
 
 def test_blank_statements_need_no_gate(conn: driver.Connection[Any], gate: StandInGate) -> None:
