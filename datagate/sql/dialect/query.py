@@ -19,9 +19,12 @@ class StatementParser(Sources):
     """Reads one SELECT, VALUES or TABLE statement."""
 
     def statement(self) -> exp.Expression:
-        """The whole text, which may end in a semicolon."""
+        """The whole text, with empty statements before and behind it."""
+        while self.accept(";"):
+            pass
         node = self.query()
-        self.accept(";")
+        while self.accept(";"):
+            pass
         if self.words[self.at] != "end":
             self.fail()
         return node

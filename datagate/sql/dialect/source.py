@@ -147,7 +147,7 @@ class Sources(JsonXml):
     def sample(self) -> Sample:
         """``TABLESAMPLE method (…) REPEATABLE (…)``."""
         self.expect("TABLESAMPLE")
-        names = self.dotted(FUNCTION_ID)
+        names = self.dotted(FUNCTION_ID | COL_ID)
         self.expect("(")
         expressions = self.expressions()
         self.expect(")")
