@@ -127,14 +127,11 @@ class _Hearing:
         ledger = Ledger(self._policies.attributes)
         ledger.values.update(decision.bindings)
         condition = decision.filter
+        columns = tuple(each for each in decision.columns if handed.columns is None or each.name in handed.columns)
         if handed.rows is not None:
             condition = all_of(condition, ledger.where(handed.rows, standing))
-        coverage = Coverage(condition)
-        columns = tuple(
-            ColumnDecision(column.name, settle(column.cases, coverage))
-            for column in decision.columns
-            if handed.columns is None or column.name in handed.columns
-        )
+            coverage = Coverage(condition)
+            columns = tuple(ColumnDecision(each.name, settle(each.cases, coverage)) for each in columns)
         if not columns:
             ledger.deny(DenyReason.MANDATE_SCOPE, f"{mandate}: no column of {decision.relation} is left")
         if ledger.denial is not None:

@@ -176,6 +176,12 @@ def test_a_chain_must_hang_together() -> None:
         assert reason(simple(), facts(entitled(), *broken), BOT) is DenyReason.MANDATE_CHAIN
 
 
+def test_a_mandate_that_is_its_own_parent_is_refused() -> None:
+    """Every link fits the next, and yet it is a loop."""
+    above = mandate("all", sub_delegable=1)
+    assert reason(simple(), facts(entitled(), replace(above, parent=above.id), above), BOT) is DenyReason.MANDATE_CHAIN
+
+
 def test_columns_and_rows_intersect_with_every_scope() -> None:
     """Of the whole chain, not only the caller's own."""
     scopes = [
