@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -82,13 +82,18 @@ _SAFE_CONSTANT_TYPES = _COMPARABLE | {"json", "jsonb"}
 _MOST_DIGITS = 1_000
 _SUM_DIGITS = 20
 _YEAR_DIGITS = 4
+# No table has more rows than this has digits.
+_COUNT_DIGITS = 15
+# How many digits a type holds whatever they are.
+_HELD_DIGITS = {"int2": 4, "int4": 9, "int8": 18, "numeric": _MOST_DIGITS}
+_RANKS = frozenset({"row_number", "rank", "dense_rank"})
 
 _TEXT_FUNCTIONS = frozenset({"lower", "upper", "length", "char_length", "btrim", "ltrim", "rtrim", "md5", "reverse"})
 _TOTAL_AGGREGATES = frozenset({"count", "min", "max", "sum", "avg", "bool_and", "bool_or", "every"})
 _EXTRACT_FIELDS = frozenset({"year", "month", "day", "hour", "minute", "second", "quarter", "week", "dow", "doy"})
 _PLAIN_REGEX = re.compile(r"\^?(?:[A-Za-z0-9_ @-]|\.)*\$?")
 _SMALL_INTERVAL = re.compile(
-    r"[+-]?\d{1,4}(?:\.\d{1,6})? *(?:year|mon|month|week|day|hour|minute|second|min|sec)s?", re.IGNORECASE
+    r"[+-]?\d{1,4}(?:\.\d{1,6})? *(?:(?:year|mon|month|week|day|hour|minute|second|min|sec)s?)?", re.IGNORECASE
 )
 
 
@@ -102,6 +107,8 @@ class _Judge:
     resolve: Resolve
     query: JudgeQuery
     assume: Assume
+    positive: frozenset[exp.Expression] = frozenset()
+    nonzero: frozenset[exp.Expression] = frozenset()
 
     def judge(self, node: exp.Expression) -> Knowledge:
         match node:
@@ -127,8 +134,11 @@ class _Judge:
                 return self._case(node)
             case exp.Tuple() | Row():
                 return self._tuple(node)
-            case exp.Subquery() | exp.Exists() | exp.Select() | exp.SetOperation():
+            case exp.Exists():
                 return self.query(node)
+            case exp.Subquery() | exp.Select() | exp.SetOperation():
+                # As a value it raises where it gives more than one row.
+                return self.query(node) if single_row(node) else LEAKY
             case ValueFunction():
                 return _value_function(node)
             case Call():
@@ -156,6 +166,8 @@ class _Judge:
                 return self._like(node.this, node.expression)
             case exp.Add() | exp.Sub() | exp.Mul():
                 return self._arithmetic(node)
+            case exp.Div():
+                return self._division(node)
             case Quantified():
                 return self._quantified(node)
             case Infix():
@@ -228,12 +240,25 @@ class _Judge:
             return LEAKY
         if left.type in ("date", "timestamp", "timestamptz") and left.digits is not None and right.constant:
             return _shifted(left, right)
-        if "unknown" in (left.type, right.type) or left.digits is None or right.digits is None:
+        digits = _digits_of(node, left, right)
+        wide = _wider(left.type, right.type)
+        if digits is None or wide is None:
             return LEAKY
-        digits = left.digits + right.digits if isinstance(node, exp.Mul) else max(left.digits, right.digits) + 1
-        if "numeric" in (left.type, right.type) and {left.type, right.type} <= _NUMBERS:
-            return Knowledge(digits <= _MOST_DIGITS, "numeric", digits)
-        return LEAKY
+        return Knowledge(digits <= _HELD_DIGITS[wide], wide, digits)
+
+    def _division(self, node: exp.Div) -> Knowledge:
+        """Raises for a divisor of zero: safe where it is a literal, or where a CASE has just excluded zero."""
+        left, right = self.judge(node.this), self.judge(node.expression)
+        wide = _wider(left.type, right.type)
+        if not (left.leakproof and right.leakproof) or wide is None or left.digits is None:
+            return LEAKY
+        divisor = node.expression
+        literal = isinstance(divisor, exp.Literal) and re.search(r"[1-9]", str(divisor.this).lower().partition("e")[0])
+        excluded = divisor in (self.positive if wide != "numeric" else self.positive | self.nonzero)
+        if not literal and not excluded:
+            return LEAKY
+        # A positive whole divisor makes the quotient no larger; a numeric has at most 16383 digits after its point.
+        return Knowledge(wide != "numeric" or left.digits <= _MOST_DIGITS, wide, left.digits)
 
     def _cast(self, node: exp.Cast) -> Knowledge:
         target = node.to
@@ -250,8 +275,8 @@ class _Judge:
             return Knowledge(plain and self.assume(Assumption(int(node.this.name), name)), name)
         if isinstance(node.this, exp.Literal) and node.this.is_string:
             # The engine converts a quoted literal when it reads the statement, whatever rows there are.
-            small = name != "interval" or _SMALL_INTERVAL.fullmatch(node.this.this.strip()) is not None
-            return Knowledge(leakproof=True, type=name, digits=None, constant=name != "interval" or small)
+            small = name == "interval" and _SMALL_INTERVAL.fullmatch(node.this.this.strip()) is not None
+            return Knowledge(leakproof=True, type=name, digits=_YEAR_DIGITS if small else None, constant=True)
         if value.type == name and target.args.get("modifiers") is None:
             return Knowledge(leakproof=True, type=name, digits=value.digits, constant=value.constant)
         if name == "numeric" and value.type in _INTEGERS and target.args.get("modifiers") is None:
@@ -268,7 +293,10 @@ class _Judge:
         for arm in node.args.get("ifs") or []:
             condition = self._comparison(node.this, arm.this) if node.this is not None else self.judge(arm.this)
             safe = safe and condition.leakproof
-            results.append(self.judge(arm.args["true"]))
+            # An arm is computed for the rows of its condition alone (manual, 4.2.14).
+            positive, nonzero = _proven(arm.this) if node.this is None else (frozenset(), frozenset())
+            inside = replace(self, positive=self.positive | positive, nonzero=self.nonzero | nonzero)
+            results.append(inside.judge(arm.args["true"]))
         if node.args.get("default") is not None:
             results.append(self.judge(node.args["default"]))
         return _merged(results, safe=safe)
@@ -277,19 +305,21 @@ class _Judge:
         return Knowledge(all(_comparable(self.judge(item)) for item in node.expressions), None)
 
     def _call(self, node: Call) -> Knowledge:
-        if node.schema not in (None, "pg_catalog") or any(
-            node.args.get(key) for key in ("over", "within_group", "order")
-        ):
+        if node.schema not in (None, "pg_catalog") or node.args.get("within_group"):
             return LEAKY
         name = node.name
         arguments = [item for item in node.expressions if not isinstance(item, exp.Star)]
         values = [self.judge(item) for item in arguments]
-        if node.args.get("filter") is not None and not self.judge(node.args["filter"]).leakproof:
+        if not all(value.leakproof for value in values) or not self._modifiers(node):
             return LEAKY
-        if not all(value.leakproof for value in values):
-            return LEAKY
+        if node.args.get("over") is not None and name in _RANKS and not values:
+            return Knowledge(leakproof=True, type="int8", digits=_COUNT_DIGITS)
         if name in _TOTAL_AGGREGATES:
             return _aggregate(name, values)
+        if node.args.get("over") is not None:
+            return LEAKY
+        if name == "abs" and len(values) == 1 and values[0].type == "numeric":
+            return values[0]
         if name in _TEXT_FUNCTIONS and len(values) == 1 and values[0].type in _TEXTS:
             return Knowledge(leakproof=True, type="int4" if "length" in name else "text", digits=10)
         if name in ("now", "statement_timestamp", "transaction_timestamp") and not values:
@@ -297,6 +327,20 @@ class _Judge:
         if name in ("substr", "left", "right") and values and values[0].type in _TEXTS:
             return Knowledge(all(_whole_number(item) for item in arguments[1:]), "text")
         return LEAKY
+
+    def _modifiers(self, node: Call) -> bool:
+        """Whether FILTER, ORDER BY and OVER hold nothing leaky."""
+        filter_ = node.args.get("filter")
+        if filter_ is not None and not self.judge(filter_).leakproof:
+            return False
+        over = node.args.get("over")
+        if isinstance(over, exp.Identifier) or (over is not None and over.args.get("frame") is not None):
+            # A named window is judged where it is defined; the offsets of a frame raise when negative.
+            return False
+        parts = list(over.args.get("partition_by") or []) if over is not None else []
+        for order in (node.args.get("order"), over.args.get("order") if over is not None else None):
+            parts += [item.this for item in order.expressions] if order is not None else []
+        return all(_comparable(self.judge(part)) for part in parts)
 
     def _keyword_call(self, node: KeywordCall) -> Knowledge:
         parts = [part for part in node.args.get("parts") or [] if isinstance(part, exp.Expression)]
@@ -364,7 +408,7 @@ def _merged(values: list[Knowledge], *, safe: bool) -> Knowledge:
 
 def _aggregate(name: str, values: list[Knowledge]) -> Knowledge:
     if name == "count":
-        return Knowledge(leakproof=True, type="int8", digits=19)
+        return Knowledge(leakproof=True, type="int8", digits=_COUNT_DIGITS)
     if len(values) != 1:
         return LEAKY
     (value,) = values
@@ -394,9 +438,86 @@ def _value_function(node: ValueFunction) -> Knowledge:
 def _shifted(moment: Knowledge, distance: Knowledge) -> Knowledge:
     """The present, moved by a small literal distance: far from the ends of the calendar."""
     if distance.type == "interval":
-        return Knowledge(leakproof=True, type="timestamp" if moment.type == "date" else moment.type)
+        shifted = "timestamp" if moment.type == "date" else moment.type
+        return Knowledge(leakproof=distance.digits is not None, type=shifted)
     small = moment.type == "date" and distance.type == "int4" and (distance.digits or 0) <= _YEAR_DIGITS
     return Knowledge(leakproof=small, type="date")
+
+
+def single_row(node: exp.Expression) -> bool:
+    """Whether a query gives one row at most: an aggregate without GROUP BY, no FROM, or LIMIT 1."""
+    while isinstance(node, exp.Subquery) and not node.args.get("with_"):
+        node = node.this
+    if not isinstance(node, exp.Select):
+        return False
+    limit = node.args.get("limit")
+    if limit is not None and isinstance(limit.expression, exp.Literal) and limit.expression.this in ("0", "1"):
+        return not limit.args.get("options")
+    if any(node.args.get(key) for key in ("group", "limit", "offset", "distinct")):
+        return False
+    if node.args.get("from_") is None:
+        return not any(isinstance(item, exp.Star) for item in node.expressions) and not _set_returning(node)
+    return any(
+        call.name in _TOTAL_AGGREGATES and not call.args.get("over")
+        for item in node.expressions
+        for call in _own_calls(item)
+    ) and not _set_returning(node)
+
+
+def _own_calls(node: exp.Expression) -> Iterable[Call]:
+    """The calls in an expression, not those in its subqueries."""
+    if isinstance(node, exp.Query):
+        return
+    if isinstance(node, Call):
+        yield node
+    for value in node.args.values():
+        for child in value if isinstance(value, list) else (value,):
+            if isinstance(child, exp.Expression):
+                yield from _own_calls(child)
+
+
+def _set_returning(select: exp.Select) -> bool:
+    """Whether the output might hold a set-returning function: any call that is not known to give one value."""
+    return any(
+        call.name not in _TOTAL_AGGREGATES | _TEXT_FUNCTIONS | {"substr", "left", "right", "abs", "round"}
+        for item in select.expressions
+        for call in _own_calls(item)
+    )
+
+
+def _proven(condition: exp.Expression) -> tuple[frozenset[exp.Expression], frozenset[exp.Expression]]:
+    """The expressions that are positive, and those that are not zero, where the condition holds."""
+    nothing: frozenset[exp.Expression] = frozenset()
+    match condition:
+        case exp.And():
+            left, right = _proven(condition.this), _proven(condition.expression)
+            return left[0] | right[0], left[1] | right[1]
+        case exp.Paren():
+            return _proven(condition.this)
+        case exp.GT() if _is_zero(condition.expression):
+            return frozenset({condition.this}), nothing
+        case exp.NEQ() if _is_zero(condition.expression):
+            return nothing, frozenset({condition.this})
+        case _:
+            return nothing, nothing
+
+
+def _is_zero(node: exp.Expression) -> bool:
+    return isinstance(node, exp.Literal) and not node.is_string and node.this in ("0", "0.0")
+
+
+def _wider(one: str | None, two: str | None) -> str | None:
+    """The number type of an operation on two numbers."""
+    order = ("int2", "int4", "int8", "numeric")
+    if one not in order or two not in order:
+        return None
+    return order[max(order.index(one), order.index(two))]
+
+
+def _digits_of(node: exp.Binary, left: Knowledge, right: Knowledge) -> int | None:
+    if left.digits is None or right.digits is None:
+        return None
+    return left.digits + right.digits if isinstance(node, exp.Mul) else max(left.digits, right.digits) + 1
 
 
 def _whole_number(node: exp.Expression) -> bool:

@@ -25,10 +25,9 @@ from datagate.sql.views import Sight, expand_views
 class Engine:
     """What the passes ask of a backend.
 
-    ``canonical``: the engine's own spelling of a text. ``spell``: a binding as the n-th parameter.
+    ``spell``: a binding as the n-th parameter.
     """
 
-    canonical: Callable[[str], str]
     spell: Callable[[Binding, int], str]
 
 
@@ -57,18 +56,16 @@ class Rewritten:
     assumptions: frozenset[Assumption]
 
 
-def rewrite(
-    canonical: str, caller_parameters: int, engine: Engine, around: Surroundings, *, assuming: bool
-) -> Rewritten:
-    """Rewrite one query, given in the engine's canonical spelling.
+def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundings, *, assuming: bool) -> Rewritten:
+    """Rewrite one query, a text that the engine's own parser has read.
 
     Raises NotCarried where sqlglot does not carry the text, UndefinedRelation and UnsupportedConstruct.
     """
-    tree = parse_canonical(canonical)
+    tree = parse_canonical(text)
     references = expand_views(
         root := exp.Subquery(this=tree),
         around.catalog,
-        lambda view_sql: parse_canonical(engine.canonical(view_sql)),
+        parse_canonical,
         around.sight,
     )
     named = named_columns(root, references)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from datagate.backends.postgres.engine import canonical
 from datagate.backends.postgres.graft import graft
 from datagate.backends.postgres.predicate import spell_parameter
 from datagate.backends.postgres.statements import ReadStatement
@@ -21,7 +20,7 @@ from datagate.verify.mismatch import Mismatch, MismatchKind
 from datagate.verify.postgres import verify
 from datagate.verify.prescription import Prescription
 
-ENGINE = Engine(canonical=canonical, spell=spell_parameter)
+ENGINE = Engine(spell=spell_parameter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def carry(
     Mismatch (VerificationFailed) where no rendering passes the verifier.
     """
     try:
-        rewritten = rewrite(statement.canonical, statement.parameters, ENGINE, around, assuming=assuming)
+        rewritten = rewrite(text, statement.parameters, ENGINE, around, assuming=assuming)
         _verify(text, rewritten, around, functions, views)
     except NotCarried:
         pass

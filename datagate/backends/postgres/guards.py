@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
+from datagate.backends.postgres.mask_types import cast
 from datagate.backends.postgres.masks import is_total, mask_expression
-from datagate.backends.postgres.predicate import compile_predicate
+from datagate.backends.postgres.predicate import compile_predicate, is_leakproof
 from datagate.errors import InternalError
 from datagate.model.catalog import Catalog, Column, Relation
 from datagate.model.decision import (
@@ -24,6 +25,7 @@ from datagate.model.decision import (
 )
 from datagate.model.fragment import Binding, Fragment
 from datagate.model.guard import Guard, GuardColumn
+from datagate.model.mask import MaskKind
 from datagate.model.values import ValueType
 
 PARTIES = Binding("facts.parties", ValueType.TEXT_ARRAY)
@@ -115,7 +117,7 @@ class _Compiler:
             "))",
         )
 
-    def column(self, decided: ColumnDecision, column: Column) -> tuple[Fragment, GuardColumn]:
+    def column(self, decided: ColumnDecision, column: Column, relation: Relation) -> tuple[Fragment, GuardColumn]:
         """The column's target-list entry, and what it exposes."""
         shown = [(case, *self._cell(case, column)) for case in decided.cases]
         types = {type_ for _, _, type_ in shown}
@@ -127,15 +129,14 @@ class _Compiler:
         else:
             arms = [Fragment.of(" WHEN ", self.filter(case.when, "g", 0), " THEN ", cell) for case, cell, _ in shown]
             value = Fragment.of("CASE", *arms, " END")
-        total = all(is_total(mask) for case in decided.cases for mask in case.masks)
         return (
             Fragment.of(value, f" AS {quote(column.name)}"),
             GuardColumn(
                 name=column.name,
                 raw=raw,
                 type=types.pop(),
-                leakproof=total and all(case.when == TRUE for case in decided.cases),
-                digits=_digits(column) if raw else None,
+                leakproof=all(self._case_leakproof(case, relation) for case in decided.cases),
+                digits=_shown_digits(decided, column),
             ),
         )
 
@@ -147,7 +148,27 @@ class _Compiler:
         return cell, type_
 
     def _sql_mask(self, type_: str) -> Callable[[str], tuple[Fragment, str]]:
-        return lambda text: (compile_predicate(text, "g", ()), type_)
+        """A steward's expression keeps the column's type: it is cast to it."""
+        return lambda text: (cast(Fragment.of("(", compile_predicate(text, "g", ()), ")"), type_), type_)
+
+    def _case_leakproof(self, case: CellCase, relation: Relation) -> bool:
+        return self._leakproof(case.when, relation) and all(
+            is_total(mask) or is_leakproof(str(mask.option("expression")), relation) for mask in case.masks
+        )
+
+    def _leakproof(self, wanted: Filter, relation: Relation) -> bool:
+        """Whether evaluating a filter in a cell can neither raise nor talk."""
+        match wanted:
+            case AllOf(parts) | AnyOf(parts):
+                return all(self._leakproof(part, relation) for part in parts)
+            case Where():
+                return is_leakproof(wanted.predicate.text, relation)
+            case ConsentLive():
+                return True
+            case RefersTo():
+                return self._leakproof(wanted.filter, self.catalog.relations[wanted.relation])
+            case _:
+                assert_never(wanted)
 
 
 def compile_guard(
@@ -160,7 +181,9 @@ def compile_guard(
     """
     compiler = _Compiler(decision, catalog, consents_relation)
     decided: Mapping[str, ColumnDecision] = {column.name: column for column in decision.columns}
-    pairs = [compiler.column(decided[column.name], column) for column in relation.columns if column.name in decided]
+    pairs = [
+        compiler.column(decided[column.name], column, relation) for column in relation.columns if column.name in decided
+    ]
     conditions = [STILL_CURRENT] if check_facts else []
     if decision.filter != TRUE:
         conditions.append(Fragment.of("(", compiler.filter(decision.filter, "g", 0), ")"))
@@ -185,3 +208,11 @@ def _digits(column: Column) -> int | None:
         precision, _, scale = column.type_text.removeprefix("numeric(").removesuffix(")").partition(",")
         return int(precision) - int(scale or 0)
     return None
+
+
+def _shown_digits(decided: ColumnDecision, column: Column) -> int | None:
+    """The bound after masking: rounding carries into one digit more, other masks are not followed."""
+    digits = _digits(column)
+    if digits is None or any(mask.kind is not MaskKind.ROUND for case in decided.cases for mask in case.masks):
+        return None
+    return digits + max(len(case.masks) for case in decided.cases)

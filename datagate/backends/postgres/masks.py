@@ -112,12 +112,12 @@ def chain_expression(
 
 
 def result_type(mask: Mask, column_type: str, *, sql_expression: SqlExpression | None = None) -> str:
-    """The internal type name of the masked value; ``hide`` fits every type and leaves it.
+    """The internal type name of the masked value; ``hide`` and ``sql`` fit every type and leave it.
 
     Raises:
         ValueError: As `mask_expression`.
     """
-    if mask.kind is MaskKind.HIDE:
+    if mask.kind is MaskKind.HIDE or (mask.kind is MaskKind.SQL and sql_expression is None):
         return column_type
     return mask_expression(mask, Fragment.of("x"), column_type, tag="tag", sql_expression=sql_expression)[1]
 

@@ -12,12 +12,16 @@ from functools import lru_cache
 from typing import Any
 
 from postgast.pg_query_pb2 import Token
+from sqlglot import exp
 
 from datagate.backends.postgres.engine import Tree, deparse, encode, parse_tree, scan, without_positions
 from datagate.errors import StatementSyntaxError, UnsupportedConstruct
+from datagate.model.catalog import Relation
 from datagate.model.fragment import Binding, Fragment
 from datagate.model.values import ValueType
 from datagate.policy.predicate import PredicateFault, PredicateParts
+from datagate.sql.dialect import NotCarried, parse_canonical
+from datagate.sql.leakproof import LEAKY, Knowledge, judge
 
 _ROOTS = frozenset({"principal", "actor", "mandate", "purpose", "now"})
 _PREFIX = "SELECT "
@@ -104,6 +108,20 @@ def compile_predicate(text: str, alias: str, bindings: tuple[tuple[str, Binding]
     if without_positions(parse_tree(_PREFIX + spelled)["stmts"]) != without_positions(whole["stmts"]):
         raise PredicateFault("an expression that libpg_query does not spell faithfully; rephrase it", 0)
     return _bind(spelled, [wanted[name] if name != "now" else None for name in numbered.placeholders])
+
+
+def is_leakproof(text: str, relation: Relation) -> bool:
+    """Whether computing a steward's expression over the relation's rows can neither raise nor talk."""
+
+    def resolve(column: exp.Column) -> Knowledge:
+        known = relation.column(column.name)
+        return LEAKY if known is None else Knowledge(leakproof=True, type=known.base_type)
+
+    try:
+        query = parse_canonical(f"{_PREFIX}({_number_placeholders(text).text}\n)")
+    except NotCarried:
+        return False
+    return judge(query.expressions[0], resolve, lambda _: LEAKY, lambda _: False).leakproof
 
 
 def _number_placeholders(text: str) -> _Numbered:

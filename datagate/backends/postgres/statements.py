@@ -20,7 +20,11 @@ class StatementKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ReadStatement:
-    """One statement. ``parameters`` is the highest ``$n`` in it."""
+    """One statement.
+
+    ``parameters``: the highest ``$n`` in it. ``canonical``: a session statement in the engine's own spelling, so that
+    what is sent is what was read; a query is sent as it is rewritten, and this is empty.
+    """
 
     kind: StatementKind
     canonical: str
@@ -76,7 +80,7 @@ def read_statement(text: str) -> ReadStatement:
     ((node, body),) = statements[0]["stmt"].items()
     if node == "SelectStmt":
         _refuse_into(body)
-        return ReadStatement(StatementKind.QUERY, canonical(text), _parameters(body))
+        return ReadStatement(StatementKind.QUERY, "", _parameters(body))
     _check_session_statement(node, body)
     return ReadStatement(StatementKind.SESSION, canonical(text), 0)
 
