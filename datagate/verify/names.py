@@ -92,9 +92,10 @@ class Names:
     def harmless_attribute(self, name: str) -> bool:
         """Whether ``(x).name`` cannot call a function that is not allowed.
 
-        PostgreSQL reads ``(x).f`` as ``f(x)`` where x has no field f (manual, 8.16.5), and as a cast where f is a type.
+        PostgreSQL reads ``(x).f`` as ``f(x)`` where x has no field f (manual, 8.16.5), and as a cast where f is a type:
+        ``(x)._t`` is one to an array of rows of t, and would show t's columns.
         """
-        if names_things(name) or name in _RUNS_SQL:
+        if names_things(name) or name in _RUNS_SQL or name.startswith("_"):
             return False
         return self.callable_unqualified(name) or (self._no_built_in(name) and self.harmless_on_record(name))
 

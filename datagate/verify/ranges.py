@@ -57,7 +57,7 @@ class Ranges:
                 self.add_query(join[field]["aliasname"])
 
     def add_item(self, kind: str, item: Tree) -> None:
-        """Any other FROM item; a function without an alias goes by a name that is not looked for here."""
+        """Any other FROM item; a function without an alias has some name that is not worked out here."""
         if "alias" in item:
             named = {node["String"]["sval"] for node in item["alias"].get("colnames", ())}
             defined = {node["ColumnDef"]["colname"] for node in item.get("coldeflist", ())}
@@ -85,5 +85,7 @@ class Ranges:
 
     def _is_column(self, name: str, column: str) -> bool:
         found = self.items[name]
+        if self.unnamed or not found:
+            return False
         on_record = self.names.harmless_on_record(column)
-        return bool(found) and all(column in item.columns or (item.record and on_record) for item in found)
+        return all(column in item.columns or (item.record and on_record) for item in found)

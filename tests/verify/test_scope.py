@@ -24,8 +24,7 @@ RIGHT = [
     'WITH "Kyc" AS (SELECT 1 AS id) SELECT id FROM {kyc}, "Kyc"',
     "WITH kyc\xa0 AS (SELECT 1 AS x) SELECT * FROM {kyc}",
     "WITH kyc AS MATERIALIZED (SELECT 1 AS id) SELECT id FROM kyc k JOIN {customers c} USING (id)",
-    "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SEARCH DEPTH FIRST BY n SET o"
-    " CYCLE n SET c USING p SELECT n FROM t",
+    "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n FROM t) CYCLE n SET c USING p SELECT n FROM t",
     "SELECT 1 FROM {kyc k} WHERE EXISTS (WITH kyc AS (SELECT id FROM {kyc}) SELECT 1 FROM kyc WHERE kyc.id = k.id)",
 ]
 

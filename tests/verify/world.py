@@ -1,6 +1,6 @@
 """A small catalog with prescriptions, and pairs of texts written as one template.
 
-In a template ``{bank.customers AS c}`` is the relation in the original, and its guard under that name in the final text.
+In a template ``{bank.customers AS c}`` is the relation in the original, and in the final text its guard of that name.
 """
 
 from __future__ import annotations
@@ -60,14 +60,15 @@ KINDS = {
 PARENTS = {"bank.transactions_2024": "bank.transactions", "bank.children": "bank.parents"}
 
 GUARDS = {
-    "bank.customers": "SELECT g.id AS id, left(g.email, 1) AS email, g.region AS region, g.balance AS balance, g.born AS born"
-    ' FROM "bank"."customers" AS g WHERE g.region = ANY($9::text[]) AND EXISTS'
+    "bank.customers": "SELECT g.id AS id, left(g.email, 1) AS email, g.region AS region, g.balance AS balance,"
+    ' g.born AS born FROM "bank"."customers" AS g WHERE g.region = ANY($9::text[]) AND EXISTS'
     " (SELECT 1 FROM datagate.consents AS c WHERE c.data_subject = g.id)",
     "bank.accounts": 'SELECT g.id AS id, g.customer_id AS customer_id, g.balance AS balance FROM "bank"."accounts" AS g'
     " WHERE g.customer_id = $8",
     "bank.transactions": "SELECT g.id AS id, g.account_id AS account_id, g.amount AS amount FROM bank.transactions AS g"
     " WHERE g.amount < 100",
-    "bank.transactions_2024": "SELECT g.id AS id, g.amount AS amount FROM bank.transactions_2024 AS g WHERE g.amount < 100",
+    "bank.transactions_2024": "SELECT g.id AS id, g.amount AS amount FROM bank.transactions_2024 AS g"
+    " WHERE g.amount < 100",
     "bank.parents": "SELECT g.id AS id, g.name AS name FROM bank.parents AS g WHERE true",
     "bank.children": "SELECT g.id AS id, g.name AS name FROM bank.children AS g WHERE true",
     "public.customers": "SELECT g.id AS id, g.email AS email FROM public.customers AS g WHERE true",
