@@ -1,1 +1,124 @@
-"""datagate: row and column filtering at the moment of action."""
+"""datagate: row and column filtering at the moment of action.
+
+The public names, and nothing else. What is heavy is read when it is first asked for, so that catching an error or
+naming a caller costs no database driver.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from datagate.errors import (
+    AuditUnavailable,
+    DatabaseError,
+    DatagateError,
+    DataError,
+    Error,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    KeyringError,
+    NotSupportedError,
+    OperationalError,
+    PolicyError,
+    Problem,
+    ProgrammingError,
+    Refused,
+    RightsChanged,
+    StateError,
+    StatementSyntaxError,
+    UndefinedColumn,
+    UndefinedRelation,
+    UnsupportedConstruct,
+    VerificationFailed,
+    Warning,  # noqa: A004 - PEP 249 prescribes the name
+)
+from datagate.model.caller import Actor, ActorKind, Caller
+
+if TYPE_CHECKING:
+    from datagate.audit import AuditRecord, JsonLinesSink, LoggingSink, Sink
+    from datagate.frontends.driver import AsyncConnection, Connection, connect, connect_async
+    from datagate.gate import Gate
+    from datagate.stores import EntitlementKind, StateStore
+    from datagate.stores.keyring import Keyring
+
+__version__ = "0.1.0"
+
+apilevel = "2.0"
+threadsafety = 2
+paramstyle = "pyformat"
+
+__all__ = [
+    "Actor",
+    "ActorKind",
+    "AsyncConnection",
+    "AuditRecord",
+    "AuditUnavailable",
+    "Caller",
+    "Connection",
+    "DataError",
+    "DatabaseError",
+    "DatagateError",
+    "EntitlementKind",
+    "Error",
+    "Gate",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "JsonLinesSink",
+    "Keyring",
+    "KeyringError",
+    "LoggingSink",
+    "NotSupportedError",
+    "OperationalError",
+    "PolicyError",
+    "Problem",
+    "ProgrammingError",
+    "Refused",
+    "RightsChanged",
+    "Sink",
+    "StateError",
+    "StateStore",
+    "StatementSyntaxError",
+    "UndefinedColumn",
+    "UndefinedRelation",
+    "UnsupportedConstruct",
+    "VerificationFailed",
+    "Warning",
+    "__version__",
+    "apilevel",
+    "connect",
+    "connect_async",
+    "paramstyle",
+    "threadsafety",
+]
+
+_HOMES = {
+    "AsyncConnection": "datagate.frontends.driver",
+    "AuditRecord": "datagate.audit",
+    "Connection": "datagate.frontends.driver",
+    "EntitlementKind": "datagate.stores",
+    "Gate": "datagate.gate",
+    "JsonLinesSink": "datagate.audit",
+    "Keyring": "datagate.stores.keyring",
+    "LoggingSink": "datagate.audit",
+    "Sink": "datagate.audit",
+    "StateStore": "datagate.stores",
+    "connect": "datagate.frontends.driver",
+    "connect_async": "datagate.frontends.driver",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Bring a name from its room when it is first asked for (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(home), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
