@@ -31,7 +31,7 @@ from datagate.model.decision import Decision, Denial, DenyReason, Outcome, Reque
 from datagate.model.facts import Facts
 from datagate.model.fragment import Binding
 from datagate.model.guard import Guard
-from datagate.model.names import RelationName
+from datagate.model.names import Purpose, RelationName
 from datagate.model.policy import Action, PolicySet
 from datagate.policy.check import check_catalog, check_types
 from datagate.policy.load import load_policies
@@ -92,16 +92,18 @@ class Gate:
         catalog: Catalog,
         policies: PolicySet,
         state: StateStore,
+        state_within: bool,
         keyring: Keyring,
         audit: Sink,
-        clock: Callable[[], datetime],
+        clock: Callable[[], datetime] | None,
     ) -> None:
         self.catalog = catalog
         self.policies = policies
         self.state = state
+        self.state_within = state_within
         self.keyring = keyring
         self.audit = audit
-        self.clock = clock
+        self._clock = clock
         self.functions = catalog.functions | policies.functions
         self._roads: dict[tuple[object, ...], _Road] = {}
         self._texts: dict[str, ReadStatement] = {}
@@ -127,7 +129,8 @@ class Gate:
             state: where entitlements, consents and mandates are kept; the data's own database by default.
             keyring: keys of masks; none by default, so that masks with keys refuse.
             audit: where records go; Python's logging by default.
-            clock: gives the present, timezone-aware; the system clock by default.
+            clock: gives the present, timezone-aware; by default the state's own clock for decisions, and the
+                system's for records.
 
         Raises:
             PolicyError: policies are wrong, in themselves or for this database.
@@ -135,18 +138,28 @@ class Gate:
         """
         with psycopg.connect(dsn, autocommit=True) as connection:
             catalog = read_catalog(connection)
-        if not isinstance(policies, PolicySet):
-            policies = load_policies(Path(policies), PostgresPredicates(catalog.functions))
-        check_against(policies, catalog)
-        store = state if isinstance(state, StateStore) else StateStore(state_engine(state or dsn))
+            if not isinstance(policies, PolicySet):
+                policies = load_policies(Path(policies), PostgresPredicates(catalog.functions))
+            check_against(policies, catalog)
+            store = state if isinstance(state, StateStore) else StateStore(state_engine(state or dsn))
+            state_within = store.shares_database(connection)
         return cls(
             catalog=catalog,
             policies=policies,
             state=store,
+            state_within=state_within,
             keyring=keyring if keyring is not None else Keyring({}),
             audit=audit if audit is not None else LoggingSink(),
-            clock=clock if clock is not None else lambda: datetime.now(UTC),
+            clock=clock,
         )
+
+    def instant(self) -> datetime:
+        """The instant to decide at: by the clock that also judges what is in force inside statements."""
+        return self._clock() if self._clock is not None else self.state.now()
+
+    def recorded_at(self) -> datetime:
+        """The instant to record."""
+        return self._clock() if self._clock is not None else datetime.now(UTC)
 
     def session(self, caller: Caller, *, frontend: str) -> GateSession:
         """One caller's way through the gate."""
@@ -197,7 +210,13 @@ class Gate:
         key = (relation.oid, decision.shape)
         found = self._guards.get(key)
         if found is None:
-            found = compile_guard(decision, relation, self.catalog, CONSENTS, check_facts=True)
+            found = compile_guard(
+                decision,
+                relation,
+                self.catalog,
+                CONSENTS if self.state_within else None,
+                check_facts=self.state_within,
+            )
             _keep(self._guards, key, found)
         return found
 
@@ -220,7 +239,7 @@ class _Rights:
     def __init__(self, gate: Gate, caller: Caller) -> None:
         self.gate = gate
         self.caller = caller
-        self.instant = gate.clock()
+        self.instant = gate.instant()
         self.facts: Facts = gate.state.facts(caller, self.instant)
         self._decisions: dict[RelationName, Decision] = {}
         self.catalog_guards = CatalogGuards(gate.catalog, self.visible_columns)
@@ -291,6 +310,8 @@ class _Rights:
             return self.gate.keyring.binding(binding.name).value
         if root == "purpose" and rest:
             return rest
+        if root == "consenting":
+            return self.gate.state.consenting(self.gate.policies.purposes.chain(Purpose(rest)), self.instant)
         if root == "catalog":
             return self.catalog_guards.value(binding)
         for decision in decisions:
@@ -325,6 +346,9 @@ class GateSession:
         Raises:
             DatagateError: what is wrong with the statement, or why it is refused; the refusal has been recorded.
         """
+        if not self._gate.state_within:
+            # Statements cannot check a state that lies elsewhere, so it is read anew for each.
+            self.refresh()
         known = self._admitted.get((text, assuming))
         if known is None:
             try:
@@ -336,7 +360,7 @@ class GateSession:
             _keep(self._admitted, (text, assuming), (explained.admitted, record))
             return explained.admitted
         admitted, record = known
-        self._gate.audit.record(replace(record, instant=self._gate.clock()))
+        self._gate.audit.record(replace(record, instant=self._gate.recorded_at()))
         return admitted
 
     def explain(self, text: str, *, assuming: bool = True) -> Explained:
@@ -392,7 +416,7 @@ class GateSession:
         self, text: str, *, permitted: bool, decisions: tuple[Decision, ...], reason: str | None
     ) -> AuditRecord:
         record = AuditRecord(
-            instant=self._gate.clock(),
+            instant=self._gate.recorded_at(),
             caller=self._caller,
             frontend=self._frontend,
             text=text,

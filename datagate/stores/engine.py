@@ -18,6 +18,20 @@ from datagate.stores.tables import ID_LENGTH, SCHEMA, epochs
 Clock = Callable[[], datetime]
 
 
+IDENTITY = (
+    "SELECT pg_catalog.pg_postmaster_start_time()::pg_catalog.text, d.oid::pg_catalog.int8, d.datname::pg_catalog.text"
+    " FROM pg_catalog.pg_database AS d WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+)
+"""Tells databases apart: when their server started, to the microsecond, and which of its databases it is."""
+
+
+def identity_of(connection: Connection) -> tuple[object, ...] | None:
+    """Which PostgreSQL database this is; None for another engine."""
+    if connection.dialect.name != "postgresql":
+        return None
+    return tuple(connection.execute(text(IDENTITY)).one())
+
+
 class StateDatabase:
     """One database that holds the state.
 

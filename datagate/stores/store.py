@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 from sqlalchemy import Engine, Row, Select, delete, select
 
 from datagate.errors import StateError
@@ -17,7 +18,7 @@ from datagate.model.names import PrincipalId, Purpose
 from datagate.model.values import AttributeValue
 from datagate.stores import creation, delegation, reading
 from datagate.stores.encoding import decode, encode
-from datagate.stores.engine import Clock, StateDatabase, name_of, validity_of
+from datagate.stores.engine import IDENTITY, Clock, StateDatabase, identity_of, name_of, validity_of
 from datagate.stores.records import Consent, Entitlement, EntitlementKind
 from datagate.stores.tables import consents, entitlements, mandates
 
@@ -176,6 +177,26 @@ class StateStore:
         """Read all that a decision for this caller needs, as one snapshot holds it."""
         with self._database.reading() as connection:
             return reading.facts(connection, caller, instant if instant is not None else self._database.now(connection))
+
+    def now(self) -> datetime:
+        """What time it is where the state is kept."""
+        with self._database.reading() as connection:
+            return self._database.now(connection)
+
+    def shares_database(self, connection: psycopg.Connection[Any]) -> bool:
+        """Whether the state lies in the very database of a psycopg connection, so that statements can read it."""
+        with self._database.reading() as own:
+            return identity_of(own) == tuple(connection.execute(IDENTITY).fetchone() or ())
+
+    def consenting(self, purposes: Sequence[Purpose], instant: datetime) -> tuple[str, ...]:
+        """The data subjects whose nearest answer is yes at an instant; ``purposes`` runs up to the root."""
+        nearest: dict[str, bool] = {}
+        for purpose in purposes:
+            for answer in self.list_consents(purpose=purpose):
+                ended = answer.valid_until is not None and answer.valid_until <= instant
+                if answer.valid_from <= instant and not ended:
+                    nearest.setdefault(answer.data_subject, answer.granted)
+        return tuple(data_subject for data_subject, granted in nearest.items() if granted)
 
     def is_current(self, epoch: Epoch) -> bool:
         """Whether nothing changed for these parties; for state that statements cannot check by themselves."""

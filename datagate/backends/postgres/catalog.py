@@ -15,6 +15,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from datagate.backends.postgres.functions import DENIED_FUNCTIONS, STABLE_FUNCTIONS
+from datagate.errors import OperationalError
 from datagate.model.catalog import Catalog, Column, Relation, RelationKind
 from datagate.model.names import RelationName
 
@@ -90,7 +91,14 @@ SELECT n.nspname, t.typname FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespa
 
 
 def read_catalog(connection: psycopg.Connection[Any]) -> Catalog:
-    """One reading of the whole catalog, in one snapshot; psycopg.Error where the server refuses."""
+    """One reading of the whole catalog, in one snapshot.
+
+    Raises OperationalError for a database that is not in UTF-8, psycopg.Error where the server refuses.
+    """
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        # Masks convert text to UTF-8, and names fold as in UTF-8.
+        raise OperationalError(f"the database's encoding is {encoding}; datagate needs UTF8", sqlstate="0A000")
     # A typed row factory of our own: the connection's may be anything.
     with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute("SET LOCAL search_path = ''")

@@ -50,7 +50,7 @@ def row_relation(relation: Relation) -> str:
 class _Compiler:
     decision: Decision
     catalog: Catalog
-    consents_relation: str
+    consents_relation: str | None
 
     def filter(self, wanted: Filter, alias: str, depth: int) -> Fragment:
         """Closed text of a filter over the relation that stands as ``alias``; every part in parentheses."""
@@ -82,6 +82,9 @@ class _Compiler:
     def _consent(self, consent: ConsentLive, alias: str) -> Fragment:
         """The nearest answer counts: asked at the purpose itself, else at its parent, and so on up."""
         key = f"{alias}.{quote(consent.column)}::pg_catalog.text"
+        if self.consents_relation is None:
+            consenting = Binding(f"consenting.{consent.purposes[0]}", ValueType.TEXT_ARRAY)
+            return Fragment.of(f"{key} OPERATOR(pg_catalog.=) ANY(", consenting, ")")
         *nearer, root = [Binding(f"purpose.{purpose}", ValueType.TEXT) for purpose in consent.purposes]
         out = self._answer(key, root, granted=True)
         for purpose in reversed(nearer):
@@ -172,12 +175,13 @@ class _Compiler:
 
 
 def compile_guard(
-    decision: Decision, relation: Relation, catalog: Catalog, consents_relation: str, *, check_facts: bool
+    decision: Decision, relation: Relation, catalog: Catalog, consents_relation: str | None, *, check_facts: bool
 ) -> Guard:
     """The guard that the decision prescribes for the relation (the one named, or a partition or child of it).
 
-    Columns stand in the relation's own order. ``check_facts`` adds the check that the facts are still in force
-    when the statement starts. Raises InternalError for a decision that no guard can express.
+    Columns stand in the relation's own order. ``consents_relation``: where the statement itself reads consents, None
+    where they travel as a list. ``check_facts`` adds the check that the facts are still in force when the statement
+    starts. Raises InternalError for a decision that no guard can express.
     """
     compiler = _Compiler(decision, catalog, consents_relation)
     decided: Mapping[str, ColumnDecision] = {column.name: column for column in decision.columns}
