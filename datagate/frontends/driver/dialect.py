@@ -22,6 +22,7 @@ from sqlalchemy.util.concurrency import await_
 from datagate.errors import InterfaceError
 from datagate.frontends import driver
 from datagate.frontends.driver.opening import Gatekeeper, choose_gate, complete_dsn
+from datagate.frontends.driver.reflection import ReflectionCompiler
 
 _GATE_SETTINGS = ("policies", "state", "keyring", "audit")
 # What TypeInfo.fetch asks, in a form that the gate's catalog guards carry.
@@ -37,6 +38,7 @@ class DatagateDialect(PGDialect_psycopg):
 
     driver = "psycopg"
     supports_statement_cache = True
+    statement_compiler = ReflectionCompiler
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
@@ -90,6 +92,7 @@ class DatagateAsyncDialect(PGDialectAsync_psycopg, DatagateDialect):
     """The same for `create_async_engine`."""
 
     supports_statement_cache = True
+    statement_compiler = ReflectionCompiler
 
     @classmethod
     def import_dbapi(cls) -> ModuleType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from datagate import errors
@@ -23,16 +24,22 @@ def test_statements_in_flight(conn: driver.Connection[Any], gate: StandInGate) -
     assert len(gate.seen) == 20
 
 
+def _fail(conn: driver.Connection[Any], after: psycopg.Cursor[Any], pipeline: psycopg.Pipeline) -> None:
+    """Send a statement that fails and another; the error arrives with any of these calls."""
+    conn.execute("select ssn::int from customers where id = 5000")
+    after.execute("select 2")
+    pipeline.sync()
+
+
 def test_refusals_and_faults(conn: driver.Connection[Any]) -> None:
     """A refusal comes at once and sends nothing; a server error comes later, neutral, and aborts the rest."""
     with conn.pipeline() as pipeline:
         with pytest.raises(errors.Refused):
             conn.execute("select * from secrets")
         assert conn.execute("select 1").fetchone() == (1,)
-        conn.execute("select ssn::int from customers where id = 5000")
-        after = conn.execute("select 2")
+        after = conn.cursor()
         with pytest.raises(errors.DataError) as caught:
-            pipeline.sync()
+            _fail(conn, after, pipeline)
         assert CANARY not in str(caught.value)
         assert caught.value.__context__ is None
         with pytest.raises(errors.DatabaseError):
