@@ -35,6 +35,8 @@ def build_twin(
     consents: Iterable[Answer],
     keys: Keys,
     instant: datetime,
+    *,
+    backwards: bool = False,
 ) -> None:
     """Fill the empty database ``twin_dsn`` with what ``caller`` may see of ``real``.
 
@@ -47,6 +49,7 @@ def build_twin(
         consents: all answers of data subjects, live or not.
         keys: the keys of masks, by name.
         instant: the moment at which validity is judged, and the value of ``:now``.
+        backwards: store the rows the other way round; the same twin to every statement that leaves nothing to chance.
     """
     asked = Asked(policies=policies, caller=caller, facts=facts, instant=instant)
     real.execute("SET TIME ZONE 'UTC'")
@@ -57,18 +60,21 @@ def build_twin(
         twin.execute("SET synchronous_commit = off")
         schema.copy_surroundings(real, twin)
         with twin.transaction():
-            _Build(real, twin, interpreter, policies).run()
+            _Build(real, twin, interpreter, policies, backwards=backwards).run()
         _copy_settings(real, twin)
 
 
 class _Build:
     """One making of a twin."""
 
-    def __init__(self, real: Connection, twin: Connection, interpreter: Interpreter, policies: PolicySet) -> None:
+    def __init__(
+        self, real: Connection, twin: Connection, interpreter: Interpreter, policies: PolicySet, *, backwards: bool
+    ) -> None:
         self._real = real
         self._twin = twin
         self._interpreter = interpreter
         self._policies = policies
+        self._backwards = backwards
         self._relations = {relation.name: relation for relation in schema.relations(real)}
         self._made: dict[RelationName, RealRelation] = {}
 
@@ -119,9 +125,12 @@ class _Build:
 
     def _held(self, relation: RealRelation, policy: RelationPolicy) -> TwinTable | None:
         try:
-            return self._interpreter.table(relation.name, policy, only=relation.kind in ("r", "p"))
+            held = self._interpreter.table(relation.name, policy, only=relation.kind in ("r", "p"))
         except Denied:
             return None
+        if self._backwards:
+            held.rows.reverse()
+        return held
 
     def _hidden_child(self, relation: RealRelation, parent: RelationName) -> None:
         """What the parent shows of a child that has a policy of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,10 +29,11 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An error by its SQLSTATE."""
+    """An error by its SQLSTATE. ``refused``: by the gate, before anything was sent."""
 
     sqlstate: str
     message: str
+    refused: bool = False
 
 
 Outcome = Answered | Failed
@@ -122,7 +124,7 @@ def gated(session: Session, real: psycopg.Connection[Any], text: str, parameters
     try:
         admitted = session.admit(text)
     except Error as error:
-        return Failed(error.sqlstate, error.message)
+        return Failed(error.sqlstate, error.message, refused=True)
     # Arrays are tuples in datagate, lists in psycopg.
     policy_values = [list(value) if isinstance(value, tuple) else value for value in admitted.parameters]
     return answer_of(real, admitted.text, (*parameters, *policy_values))
@@ -147,9 +149,33 @@ def check_statement(
     """
     through_gate = gated(session, real, text, parameters)
     on_twin = answer_of(twin, text, parameters)
-    if not same_answer(through_gate, on_twin, ordered=ordered):
+    same = same_answer(through_gate, on_twin, ordered=ordered) or both_missing(twin, through_gate, on_twin)
+    if not same:
         raise AssertionError(difference(text, through_gate, on_twin))
     return through_gate
+
+
+_MISSING = re.compile(r'relation "([^"]+)" does not exist')
+
+
+def both_missing(twin: psycopg.Connection[Any], real: Outcome, on_twin: Outcome) -> bool:
+    """Whether a statement names both a relation and a column that are not there, and each side tells one of them.
+
+    PostgreSQL tells what it comes by first, the gate looks at all relations before the text is sent; so it must be true
+    that the relation of which the gate speaks is not on the twin.
+    """
+    if not (isinstance(real, Failed) and isinstance(on_twin, Failed)):
+        return False
+    named = _MISSING.search(real.message)
+    if not real.refused or on_twin.sqlstate != "42703" or named is None:
+        return False
+    schema, _, name = named[1].rpartition(".")
+    found = twin.execute(
+        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relname = %s AND n.nspname = coalesce(nullif(%s, ''), n.nspname))",
+        (name, schema),
+    ).fetchone()
+    return found == (False,)
 
 
 def difference(text: str, real: Outcome, twin: Outcome) -> str:

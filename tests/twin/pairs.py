@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import create_engine
 
+from datagate.audit import MemorySink
 from datagate.gate import Gate, GateSession
 from datagate.model.caller import Caller
 from datagate.stores import StateStore
@@ -22,6 +23,7 @@ from fixtures.personas import World
 from tests.twin.build import KEYS, build_twin
 from tests.twin.compare import Outcome, check_statement
 from tests.twin.consents import answers_of
+from tests.twin.rows import Connection
 
 STATEMENT_TIMEOUT = "30s"
 
@@ -38,13 +40,22 @@ class Server(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pair:
     """One caller's way through the gate, and the caller's twin."""
 
     session: GateSession
-    real: psycopg.Connection[Any]
-    twin: psycopg.Connection[Any]
+    real: Connection
+    twin: Connection
+    _make_backwards: Callable[[], Connection]
+    _backwards: Connection | None = None
+
+    @property
+    def backwards(self) -> Connection:
+        """The twin with its rows stored from the end, made when it is first asked for."""
+        if self._backwards is None:
+            self._backwards = self._make_backwards()
+        return self._backwards
 
     def check(self, text: str, parameters: Sequence[object] = (), *, ordered: bool = False) -> Outcome:
         """Hold a statement to the twin; AssertionError, showing both answers, where they differ."""
@@ -70,7 +81,9 @@ class Pairs:
         record(dsn, world)
         engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
         self._closing.callback(engine.dispose)
-        self.gate = Gate.open(dsn, policies=policies, state=StateStore(engine), keyring=Keyring(KEYS))
+        self.gate = Gate.open(
+            dsn, policies=policies, state=StateStore(engine), keyring=Keyring(KEYS), audit=MemorySink()
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -87,16 +100,22 @@ class Pairs:
         return self._made[caller]
 
     def _make(self, caller: Caller) -> Pair:
-        name = f"{conninfo_to_dict(self._dsn)['dbname']}_twin_{len(self._made)}"
-        twin_dsn = self._server.create_database(name)
-        self._closing.callback(self._server.drop_database, name)
-        real = self._connect(self._dsn)
-        facts = self._world.facts(caller)
-        answers = answers_of(self._world)
-        build_twin(real, twin_dsn, self.gate.policies, caller, facts, answers, KEYS, datetime.now(UTC))
-        return Pair(self.gate.session(caller, frontend="test"), real, self._connect(twin_dsn))
+        real, number = self._connect(self._dsn), len(self._made)
 
-    def _connect(self, dsn: str) -> psycopg.Connection[Any]:
+        def twin(name: str, *, backwards: bool) -> Connection:
+            return self._twin(real, caller, f"{conninfo_to_dict(self._dsn)['dbname']}_{name}_{number}", backwards)
+
+        session = self.gate.session(caller, frontend="test")
+        return Pair(session, real, twin("twin", backwards=False), lambda: twin("backwards", backwards=True))
+
+    def _twin(self, real: Connection, caller: Caller, name: str, backwards: bool) -> Connection:
+        dsn = self._server.create_database(name)
+        self._closing.callback(self._server.drop_database, name)
+        facts, answers, now = self._world.facts(caller), answers_of(self._world), datetime.now(UTC)
+        build_twin(real, dsn, self.gate.policies, caller, facts, answers, KEYS, now, backwards=backwards)
+        return self._connect(dsn)
+
+    def _connect(self, dsn: str) -> Connection:
         options = f"-c statement_timeout={STATEMENT_TIMEOUT}"
         return self._closing.enter_context(psycopg.connect(dsn, autocommit=True, options=options))
 
@@ -111,8 +130,3 @@ def record(dsn: str, world: World) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         # What autovacuum does within a minute: without it the planner takes the new tables for empty.
         connection.execute("ANALYZE datagate.entitlements, datagate.consents, datagate.mandates, datagate.epochs")
-
-
-def chosen(callers: Mapping[str, Caller], *names: str) -> dict[str, Caller]:
-    """Some of the callers; KeyError for one that is not there."""
-    return {name: callers[name] for name in names}
