@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from datagate.errors import (
     AuditUnavailable,
     DatabaseError,
-    DatagateError,
     DataError,
+    DatagateError,
     Error,
     IntegrityError,
     InterfaceError,
