@@ -46,6 +46,10 @@ def row_relation(relation: Relation) -> str:
     return f"{quote(relation.name.schema)}.{quote(relation.name.name)}"
 
 
+SourceOf = Callable[[Relation], str]
+"""The text of a FROM item that has a relation's rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Compiler:
     decision: Decision
@@ -113,7 +117,7 @@ class _Compiler:
         keys = " AND ".join(
             f"{inner}.{quote(other)} OPERATOR(pg_catalog.=) {alias}.{quote(own)}" for own, other in there.on
         )
-        relation = row_relation(self.catalog.relations[there.relation])
+        relation = self.source_of(self.catalog.relations[there.relation])
         return Fragment.of(
             f"EXISTS (SELECT 1 FROM {relation} AS {inner} WHERE {keys} AND (",
             self.filter(there.filter, inner, depth + 1),
@@ -196,7 +200,7 @@ def compile_guard(
         columns=tuple(column for _, column in pairs),
         primary_key=relation.primary_key,
         targets=tuple(target for target, _ in pairs),
-        source=row_relation(relation),
+        source=source_of(relation),
         after=Fragment.of(" WHERE ", Fragment.join(" AND ", conditions)) if conditions else Fragment.of(""),
     )
 
