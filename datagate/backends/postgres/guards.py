@@ -55,6 +55,7 @@ class _Compiler:
     decision: Decision
     catalog: Catalog
     consents_relation: str | None
+    source_of: SourceOf
 
     def filter(self, wanted: Filter, alias: str, depth: int) -> Fragment:
         """Closed text of a filter over the relation that stands as ``alias``; every part in parentheses."""
@@ -179,15 +180,22 @@ class _Compiler:
 
 
 def compile_guard(
-    decision: Decision, relation: Relation, catalog: Catalog, consents_relation: str | None, *, check_facts: bool
+    decision: Decision,
+    relation: Relation,
+    catalog: Catalog,
+    consents_relation: str | None,
+    *,
+    check_facts: bool,
+    source_of: SourceOf = row_relation,
 ) -> Guard:
     """The guard that the decision prescribes for the relation (the one named, or a partition or child of it).
 
     Columns stand in the relation's own order. ``consents_relation``: where the statement itself reads consents, None
     where they travel as a list. ``check_facts`` adds the check that the facts are still in force when the statement
-    starts. Raises InternalError for a decision that no guard can express.
+    starts. ``source_of`` says where a relation's rows are: in itself, but for policies' examples. Raises InternalError
+    for a decision that no guard can express.
     """
-    compiler = _Compiler(decision, catalog, consents_relation)
+    compiler = _Compiler(decision, catalog, consents_relation, source_of)
     decided: Mapping[str, ColumnDecision] = {column.name: column for column in decision.columns}
     pairs = [
         compiler.column(decided[column.name], column, relation) for column in relation.columns if column.name in decided
