@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from sqlalchemy import Engine, create_engine
@@ -20,6 +20,7 @@ from datagate.backends.postgres import masks
 from datagate.backends.postgres.backend import Carried, carry
 from datagate.backends.postgres.catalog import read_catalog
 from datagate.backends.postgres.catalog_guards import CatalogGuards
+from datagate.backends.postgres.examples import run_examples
 from datagate.backends.postgres.guards import EPOCH, PARTIES, VALID_UNTIL, compile_guard, quote
 from datagate.backends.postgres.predicate import PostgresPredicates
 from datagate.backends.postgres.statements import ReadStatement, StatementKind, read_statement
@@ -33,8 +34,8 @@ from datagate.model.fragment import Binding
 from datagate.model.guard import Guard
 from datagate.model.names import Purpose, RelationName
 from datagate.model.policy import Action, PolicySet
-from datagate.policy.check import check_catalog, check_types
-from datagate.policy.load import load_policies
+from datagate.policy.check import check_catalog, check_functions, check_types
+from datagate.policy.load import read_source
 from datagate.sql.leakproof import Assumption
 from datagate.sql.rewrite import Surroundings
 from datagate.sql.views import Seen
@@ -121,11 +122,11 @@ class Gate:
         audit: Sink | None = None,
         clock: Callable[[], datetime] | None = None,
     ) -> Gate:
-        """Read catalog and policies, and check the one against the other.
+        """Read catalog and policies, check the one against the other, and run the policies' examples.
 
         Args:
             dsn: libpq connection string of the data's database; it needs to read the catalog (and the state).
-            policies: a directory of policy files, or a set already read.
+            policies: a directory of policy files, or a set already read (which has no examples any more).
             state: where entitlements, consents and mandates are kept; the data's own database by default.
             keyring: keys of masks; none by default, so that masks with keys refuse.
             audit: where records go; Python's logging by default.
@@ -133,14 +134,15 @@ class Gate:
                 system's for records.
 
         Raises:
-            PolicyError: policies are wrong, in themselves or for this database.
+            PolicyError: policies are wrong, in themselves or for this database, or do not do what their examples say.
             psycopg.Error: the database cannot be reached.
         """
         with psycopg.connect(dsn, autocommit=True) as connection:
             catalog = read_catalog(connection)
-            if not isinstance(policies, PolicySet):
-                policies = load_policies(Path(policies), PostgresPredicates(catalog.functions))
-            check_against(policies, catalog)
+            if isinstance(policies, PolicySet):
+                check_against(policies, catalog)
+            else:
+                policies = load_proven(Path(policies), catalog, connection)
             store = state if isinstance(state, StateStore) else StateStore(state_engine(state or dsn))
             state_within = store.shares_database(connection)
         return cls(
@@ -461,9 +463,20 @@ class _Walk:
         return f"{relation.name}: {denial.reason.value}: {denial.detail}" if denial else f"{relation.name} is hidden"
 
 
+def load_proven(directory: Path, catalog: Catalog, connection: psycopg.Connection[Any]) -> PolicySet:
+    """The policies of a directory; PolicyError unless they fit the database and all of their examples hold."""
+    source = read_source(directory, PostgresPredicates(catalog.functions))
+    check_against(source.policies, catalog)
+    problems = run_examples(connection, source.policies, source.examples, catalog, datetime.now(UTC))
+    if problems:
+        raise PolicyError(problems)
+    return source.policies
+
+
 def check_against(policies: PolicySet, catalog: Catalog) -> None:
     """PolicyError with everything in which the policies and the database disagree."""
-    problems = [*check_catalog(policies, catalog), *check_types(policies, catalog, masks)]
+    functions = check_functions(policies, catalog, PostgresPredicates(catalog.functions))
+    problems = [*check_catalog(policies, catalog), *check_types(policies, catalog, masks), *functions]
     if problems:
         raise PolicyError(problems)
 
