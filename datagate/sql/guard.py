@@ -74,14 +74,17 @@ def _fenced(text: str, alias: exp.TableAlias, fence: Fence) -> str:
     return f"SELECT * FROM ({text}) AS {name}{where} OFFSET 0"
 
 
-def unqualify_columns(tree: exp.Expression, references: Sequence[Reference]) -> None:
+def unqualify_columns(tree: exp.Expression, references: Sequence[Reference]) -> frozenset[int]:
     """Spell ``bank.customers.email`` as ``customers.email``: a derived table has no schema.
+
+    Gives the identities of the column nodes so changed.
 
     Raises UnsupportedConstruct where two relations of the same name, from different schemas, stand unaliased.
     """
     unaliased = [reference for reference in references if reference.table.args.get("alias") is None]
     count = Counter(name for name in {reference.relation.name for reference in unaliased})
     names = Counter(name.name for name in count)
+    changed = set()
     for column in list(tree.find_all(exp.Column)):
         schema = column.args.get("db")
         if schema is None:
@@ -93,3 +96,5 @@ def unqualify_columns(tree: exp.Expression, references: Sequence[Reference]) -> 
             )
         column.set("db", None)
         column.set("catalog", None)
+        changed.add(id(column))
+    return frozenset(changed)

@@ -95,20 +95,35 @@ class _Output:
 
 
 def find_fences(
-    tree: exp.Expression, references: Sequence[Reference], guards: Mapping[int, Guard], *, assuming: bool
+    tree: exp.Expression,
+    references: Sequence[Reference],
+    guards: Mapping[int, Guard],
+    respelled: frozenset[int],
+    *,
+    assuming: bool,
 ) -> tuple[dict[Reference, Fence], frozenset[Assumption]]:
     """The references that need a fence, each with the conjuncts that may be copied inside.
 
-    With ``assuming``, casts of the caller's parameters are taken to succeed; the assumptions are the second result.
+    ``respelled``: column nodes (by identity) that no longer stand as the caller wrote them; conjuncts with such are
+    not copied. With ``assuming``, casts of the caller's parameters are taken to succeed; the assumptions are the
+    second result.
     """
-    finder = _Finder({id(reference.table): reference for reference in references}, guards, assuming=assuming)
+    finder = _Finder({id(reference.table): reference for reference in references}, guards, respelled, assuming=assuming)
     finder.query(tree, None, {})
     return finder.fences, frozenset(finder.assumptions)
 
 
 class _Finder:
-    def __init__(self, by_table: Mapping[int, Reference], guards: Mapping[int, Guard], *, assuming: bool) -> None:
+    def __init__(
+        self,
+        by_table: Mapping[int, Reference],
+        guards: Mapping[int, Guard],
+        respelled: frozenset[int],
+        *,
+        assuming: bool,
+    ) -> None:
         self._assuming = assuming
+        self._respelled = respelled
         self.assumptions: set[Assumption] = set()
         self._by_table = by_table
         self._guards = guards
@@ -338,6 +353,8 @@ class _Finder:
             return False
         columns = list(part.find_all(exp.Column))
         if not columns or not all(_belongs(column, source, scope) for column in columns):
+            return False
+        if any(id(column) in self._respelled for column in columns):
             return False
         return self._judge(part, scope, ctes).leakproof
 

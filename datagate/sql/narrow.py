@@ -10,13 +10,16 @@ from datagate.sql.dialect.nodes import Call
 from datagate.sql.inventory import Reference
 
 
-def named_columns(tree: exp.Expression, references: Sequence[Reference]) -> frozenset[str] | None:
-    """Every name that could mean a column of a guard; None where columns are meant without being named."""
+def named_columns(tree: exp.Expression, references: Sequence[Reference], more: frozenset[str]) -> frozenset[str] | None:
+    """Every name that could mean a column of a guard; None where columns are meant without being named.
+
+    ``more``: names that the rewriting itself will use.
+    """
     if any(reference.table.alias_column_names for reference in references):
         # An alias that renames columns does so by position.
         return None
     aliases = {reference.alias for reference in references}
-    names: set[str] = set()
+    names = set(more)
     for node in tree.walk():
         if isinstance(node, exp.Identifier):
             names.add(node.name)

@@ -10,6 +10,7 @@ from sqlglot import exp
 from datagate.model.catalog import Catalog, Relation
 from datagate.model.fragment import Binding
 from datagate.model.guard import Guard
+from datagate.model.lookup import Lookup
 from datagate.model.names import RelationName
 from datagate.sql.dialect import generate, parse_canonical
 from datagate.sql.group_by import extend_group_by
@@ -17,18 +18,20 @@ from datagate.sql.guard import Numbering, place_guards, unqualify_columns
 from datagate.sql.inventory import Reference
 from datagate.sql.leakproof import Assumption
 from datagate.sql.leaks import find_fences
+from datagate.sql.lookups import condition_lookups, find_lookups, relations_in_literals
 from datagate.sql.narrow import named_columns
-from datagate.sql.views import Sight, expand_views
+from datagate.sql.views import Seen, Sight, expand_views
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
     """What the passes ask of a backend.
 
-    ``spell``: a binding as the n-th parameter.
+    ``spell``: a binding as the n-th parameter. ``lookups``: functions that look objects up by OID.
     """
 
     spell: Callable[[Binding, int], str]
+    lookups: Mapping[str, Lookup]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +71,26 @@ def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundi
         parse_canonical,
         around.sight,
     )
-    named = named_columns(root, references)
+    calls = find_lookups(root, engine.lookups)
+    named = named_columns(root, references, frozenset(lookup.column for _, lookup in calls))
     guards = {reference.relation.oid: _narrowed(around.guard(reference.relation), named) for reference in references}
     numbering = Numbering(caller_parameters, engine.spell)
     bodies = {
         reference.relation.name: numbering.text(guards[reference.relation.oid].body()) for reference in references
     }
-    unqualify_columns(root, references)
+    for _, lookup in calls:
+        if lookup.relation not in bodies:
+            catalog = _narrowed(around.guard(around.catalog.relations[lookup.relation]), named)
+            bodies[lookup.relation] = numbering.text(catalog.body())
+    for relation in relations_in_literals(root, around.catalog):
+        if around.sight(relation) is Seen.GUARDED and relation.name not in bodies:
+            # Only named, never read: its guard tells the verifier that it may be named, and binds nothing.
+            bodies[relation.name] = Numbering(caller_parameters, engine.spell).text(around.guard(relation).body())
+    respelled = unqualify_columns(root, references)
     extend_group_by(root, references, guards)
-    fences, assumptions = find_fences(root, references, guards, assuming=assuming)
+    fences, assumptions = find_fences(root, references, guards, respelled, assuming=assuming)
     place_guards(references, guards, fences, numbering)
+    condition_lookups(calls, bodies)
     return Rewritten(
         text=generate(root.this),
         bindings=numbering.bindings,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from datagate.model.catalog import RelationKind
+from datagate.model.lookup import Lookup
 from datagate.model.names import RelationName
 from datagate.verify.checks import Checks
 from datagate.verify.fence import Place, Source, check_conjuncts, conjuncts, unfence
 from datagate.verify.grammar import GRAMMAR, NODE, NODES, OWN, SINCE, VALUE
+from datagate.verify.lookup import condition, is_constant_in_row
 from datagate.verify.mismatch import Mismatch, MismatchKind, differs, forbidden, unguarded
 from datagate.verify.names import Names
 from datagate.verify.prescription import Prescription, read_guard, read_view
@@ -46,7 +49,12 @@ class Select:
 class Walk:
     """One verification. In every method ``o`` is the original's node and ``f`` the final text's in the same place."""
 
-    def __init__(self, names: Names, prescriptions: Mapping[RelationName, Prescription]) -> None:
+    def __init__(
+        self,
+        names: Names,
+        prescriptions: Mapping[RelationName, Prescription],
+        lookups: Mapping[str, Lookup] = MappingProxyType({}),
+    ) -> None:
         self.names = names
         self.prescriptions = prescriptions
         self.checks = Checks(names, prescriptions)
@@ -58,6 +66,7 @@ class Walk:
             "ColumnRef": self._column_ref,
             "TypeCast": self._type_cast,
         }
+        self.lookups = lookups
 
     def statement(self, o: Tree, f: Tree) -> None:
         """Compare two whole statements; Mismatch, or nothing."""
@@ -71,6 +80,9 @@ class Walk:
     def _node(self, o: Tree, f: Tree, scope: Scope) -> None:
         """A node in a place that takes any kind: ``{kind: body}``, or ``{}`` for none."""
         if o.keys() != f.keys():
+            if o.keys() == {"FuncCall"} and f.keys() == {"CaseExpr"}:
+                self._lookup(o["FuncCall"], f["CaseExpr"], scope)
+                return
             raise differs(f"{kind_of(o) or 'a missing node'}, now {kind_of(f) or 'missing'}")
         for kind, body in o.items():
             self._body(kind, body, f[kind], scope)
@@ -260,6 +272,33 @@ class Walk:
                 raise unguarded(f"the prescription for {name} is neither a guard nor a view")
 
     # Expressions that need more than equality.
+
+    def _lookup(self, o: Tree, f: Tree, scope: Scope) -> None:
+        """A call that looks an object up by OID, made conditional on the OID being in a guarded catalog.
+
+        ``f(oid, …)`` stands as ``CASE WHEN oid IN (SELECT c.oid FROM <guard> AS c) THEN f(oid, …) END``. Condition
+        and call compute the OID apart, so it must be made of what gives the same value twice. The left side of IN is
+        outside the subquery's scope: nothing in there can capture its names.
+        """
+        name = strings(o["funcname"])
+        lookup = self.lookups.get(name[-1]) if name[:-1] in ([], ["pg_catalog"]) else None
+        if lookup is None or name[-1] in self.names.catalog.user_functions:
+            raise differs("FuncCall, now CaseExpr")
+        prescription = self.prescriptions.get(lookup.relation)
+        if prescription is None or prescription.guard is None or o.keys() - {"funcname", "args", "funcformat"}:
+            raise unguarded(f"no guard is prescribed for {lookup.relation}")
+        match f:
+            case {"args": [{"CaseWhen": {"expr": held, "result": {"FuncCall": call}}}], **rest} if not rest:
+                pass
+            case _:
+                raise differs(f"the condition on {name[-1]}")
+        oid = call["args"][lookup.argument] if lookup.argument < len(call["args"]) else {}
+        guard = read_guard(prescription.guard, lookup.relation)
+        if held != condition(lookup, oid, guard.body(only=False, sample=None)) or not is_constant_in_row(oid):
+            raise unguarded(f"{name[-1]} is not held to the guard of {lookup.relation}")
+        self.names.check_operators("=")
+        self.guard_parameters |= guard.parameters
+        self._fields("FuncCall", o, call, scope)
 
     def _column_ref(self, o: Tree, f: Tree, scope: Scope) -> None:
         """Equal; or ``schema.table.column`` that lost its schema, which :class:`Ranges` judges at the end."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from datagate.backends.postgres.functions import CATALOG_FUNCTIONS, OID_ARGUMENT, OID_COLUMN
 from datagate.backends.postgres.graft import graft
 from datagate.backends.postgres.predicate import spell_parameter
 from datagate.backends.postgres.statements import ReadStatement
 from datagate.errors import Refused, UnsupportedConstruct
 from datagate.model.catalog import Relation
 from datagate.model.fragment import Binding
+from datagate.model.lookup import Lookup
 from datagate.model.names import RelationName
 from datagate.sql.dialect import NotCarried
 from datagate.sql.guard import Numbering
@@ -20,7 +22,13 @@ from datagate.verify.mismatch import Mismatch, MismatchKind
 from datagate.verify.postgres import verify
 from datagate.verify.prescription import Prescription
 
-ENGINE = Engine(spell=spell_parameter)
+ENGINE = Engine(
+    spell=spell_parameter,
+    lookups={
+        name: Lookup(OID_ARGUMENT.get(name, 0), RelationName("pg_catalog", catalog), OID_COLUMN.get(catalog, "oid"))
+        for name, catalog in CATALOG_FUNCTIONS.items()
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,14 @@ def _verify(
     prescriptions = {name: Prescription(guard=body, view_sql=None) for name, body in rewritten.guards.items()}
     for name, relation in views.items():
         prescriptions[name] = Prescription(guard=None, view_sql=relation.view_sql)
-    verify(text, rewritten.text, catalog=around.catalog, prescriptions=prescriptions, functions=functions)
+    verify(
+        text,
+        rewritten.text,
+        catalog=around.catalog,
+        prescriptions=prescriptions,
+        functions=functions,
+        lookups=ENGINE.lookups,
+    )
 
 
 def _refusal(mismatch: Mismatch) -> Exception:

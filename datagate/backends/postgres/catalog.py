@@ -67,6 +67,10 @@ SELECT p.proname FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'pg_catalog'::
    AND NOT p.proargtypes::oid[] && ARRAY['internal'::regtype::oid, 'cstring'::regtype::oid])
 """
 
+_ENGINE_FUNCTIONS = """
+SELECT DISTINCT p.proname FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace
+"""
+
 _USER_FUNCTIONS = """
 SELECT DISTINCT n.nspname, p.proname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
  WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
@@ -110,6 +114,7 @@ def read_catalog(connection: psycopg.Connection[Any]) -> Catalog:
         columns = _columns(rows(_COLUMNS))
         view_columns = _view_columns(rows(_VIEW_COLUMNS))
         pure = {name for (name,) in rows(_FUNCTIONS)}
+        engine_functions = frozenset(name for (name,) in rows(_ENGINE_FUNCTIONS))
         user_functions = rows(_USER_FUNCTIONS)
         user_operators = frozenset(name for (name,) in rows(_USER_OPERATORS))
         types = _types(rows(_TYPES))
@@ -127,6 +132,7 @@ def read_catalog(connection: psycopg.Connection[Any]) -> Catalog:
         types=types,
         user_operators=user_operators,
         user_functions=frozenset(name for _, name in user_functions),
+        engine_functions=engine_functions,
     )
 
 

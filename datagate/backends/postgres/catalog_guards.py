@@ -152,6 +152,7 @@ _FILTERS: Mapping[str, Fragment] = {
     "pg_database": Fragment.of("g.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"),
     "pg_partitioned_table": _whole("partrelid"),
     "pg_sequence": _system("seqrelid"),
+    "pg_tablespace": _EVERYTHING,
     "pg_depend": Fragment.of(_system("objid"), " AND ", _system("refobjid")),
 }
 
@@ -170,6 +171,7 @@ _HIDDEN_COLUMNS: Mapping[str, Mapping[str, str]] = {
         "attstattarget": "NULL::pg_catalog.int2",
     },
     "pg_namespace": {"nspacl": "NULL::pg_catalog.aclitem[]"},
+    "pg_tablespace": {"spcacl": "NULL::pg_catalog.aclitem[]"},
     "pg_database": {"datacl": "NULL::pg_catalog.aclitem[]"},
     "pg_proc": {"proacl": "NULL::pg_catalog.aclitem[]"},
     "pg_type": {"typacl": "NULL::pg_catalog.aclitem[]"},

@@ -7,6 +7,9 @@ other sessions behind the parser's back is left out, so it is refused; user-defi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 STABLE_FUNCTIONS: frozenset[str] = frozenset(
     """
     now statement_timestamp transaction_timestamp clock_timestamp timeofday age date_part date_trunc extract
@@ -35,10 +38,25 @@ DENIED_FUNCTIONS: frozenset[str] = frozenset(
 )
 """Declared immutable, and yet they open a relation, read a file or name a role."""
 
-CATALOG_FUNCTIONS: frozenset[str] = frozenset(
-    """
-    format_type pg_get_expr pg_get_constraintdef pg_get_indexdef pg_get_viewdef pg_table_is_visible
-    pg_type_is_visible obj_description col_description pg_get_partkeydef
-    """.split()
+CATALOG_FUNCTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "format_type": "pg_type",
+        "pg_get_constraintdef": "pg_constraint",
+        "pg_get_expr": "pg_class",
+        "pg_get_indexdef": "pg_class",
+        "pg_get_partkeydef": "pg_partitioned_table",
+        "pg_table_is_visible": "pg_class",
+        "pg_type_is_visible": "pg_type",
+        "pg_collation_is_visible": "pg_collation",
+    }
 )
-"""Functions over catalog OIDs: allowed where their OID argument is guarded (see ``catalog_guards``)."""
+"""Functions that look a catalog object up by OID: by name, the catalog that must show the OID to the caller.
+
+Such a call goes out as ``CASE WHEN oid IN (SELECT oid FROM <guarded catalog>) THEN f(oid, …) END``.
+"""
+
+OID_ARGUMENT: Mapping[str, int] = MappingProxyType({"pg_get_expr": 1})
+"""Which argument is the OID, where it is not the first."""
+
+OID_COLUMN: Mapping[str, str] = MappingProxyType({"pg_partitioned_table": "partrelid"})
+"""Which column of the catalog holds it, where that is not ``oid``."""

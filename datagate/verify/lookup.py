@@ -1,0 +1,33 @@
+"""Functions that look a catalog object up by its OID: allowed where the OID is held to a guarded catalog."""
+
+from __future__ import annotations
+
+from datagate.model.lookup import Lookup
+from datagate.verify.tree import Tree, kind_of
+
+
+def condition(lookup: Lookup, oid: Tree, guard: Tree) -> Tree:
+    """The tree of ``oid IN (SELECT c.column FROM (guard) AS c)``, where c is the catalog's own name."""
+    name = lookup.relation.name
+    fields = [{"String": {"sval": name}}, {"String": {"sval": lookup.column}}]
+    query = {
+        "targetList": [{"ResTarget": {"val": {"ColumnRef": {"fields": fields}}}}],
+        "fromClause": [{"RangeSubselect": {"subquery": guard, "alias": {"aliasname": name}}}],
+        "limitOption": "LIMIT_OPTION_DEFAULT",
+        "op": "SETOP_NONE",
+    }
+    return {"SubLink": {"subLinkType": "ANY_SUBLINK", "testexpr": oid, "subselect": {"SelectStmt": query}}}
+
+
+def is_constant_in_row(node: Tree) -> bool:
+    """Whether an expression gives the same value when it is computed twice: made of columns and constants."""
+    kind = kind_of(node)
+    body = node.get(kind, {})
+    if kind in ("ColumnRef", "A_Const", "ParamRef"):
+        return True
+    if kind == "TypeCast":
+        return is_constant_in_row(body["arg"])
+    if kind == "A_Indirection":
+        steps = [step.get("A_Indices", {}).get("uidx", {}) for step in body["indirection"] if "A_Indices" in step]
+        return is_constant_in_row(body["arg"]) and all(is_constant_in_row(step) for step in steps)
+    return False
