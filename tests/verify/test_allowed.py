@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from datagate.verify.names import Names
 from datagate.verify.postgres import Mismatch, MismatchKind, verify
+from datagate.verify.walk import Walk
 from tests.verify.world import (
     CATALOG,
     FUNCTIONS,
+    GUARDS,
     PRESCRIPTIONS,
     catalog,
     check,
@@ -28,6 +33,7 @@ PAIRS = [
     ("SELECT bank.public.risk(1)", "SELECT public.risk(1)"),
     ("SELECT risk(1)", "SELECT public.risk(1)"),
     ('SELECT "public.risk"(1)', "SELECT public.risk(1)"),
+    ('SELECT pg_catalog."public.risk"(1)', "SELECT public.risk(1)"),
     ("SELECT LOWER('x'), \"LOWER\"('x')", "SELECT LOWER('x'), \"lower\"('x')"),
     ("SELECT * FROM pg_read_file('x') AS f", "SELECT * FROM lower('x') AS f"),
     ("SELECT * FROM ROWS FROM (lower('x'), pg_read_file('x'))", "SELECT * FROM ROWS FROM (lower('x'), lower('x'))"),
@@ -73,6 +79,7 @@ PAIRS = [
     ("SELECT NULL::bank.customers", "SELECT NULL::bank.region_t"),
     ("SELECT NULL::customers", "SELECT NULL::region_t"),
     ("SELECT jsonb_populate_record(NULL::bank.customers, '{}')", "SELECT jsonb_populate_record(NULL::mood, '{}')"),
+    ("SELECT NULL::accounts", "SELECT NULL::public.accounts"),
     ("SELECT NULL::public.text", "SELECT NULL::pg_catalog.text"),
     ("SELECT NULL::bank.public.mood", "SELECT NULL::public.mood"),
     ('SELECT NULL::"public.mood"', "SELECT NULL::public.mood"),
@@ -92,6 +99,8 @@ PAIRS = [
     ("SELECT 'nowhere'::regclass", "SELECT 'kyc'::regclass"),
     ("SELECT 'bank.emails, kyc'::regclass", "SELECT 'bank.emails'::regclass"),
     ("SELECT '\"kyc\"'::regclass", "SELECT 'kyc'::regclass"),
+    ("SELECT 'public.Forgotten'::regclass", "SELECT 'public.kyc'::regclass"),
+    ("SELECT 'kyc'::regclass[]", "SELECT 'kyc'::text[]"),
     ("SELECT '16384'::regclass", "SELECT 'kyc'::regclass"),
     ("SELECT $1::regclass", "SELECT $1::text"),
     ("SELECT 16384::regclass", "SELECT 16384::text"),
@@ -227,6 +236,34 @@ def test_a_users_operator_of_that_name_is_refused(operator: str, text: str) -> N
     captured = catalog(user_operators=frozenset({operator}))
     assert refused(text, of=captured) is MismatchKind.FORBIDDEN
     passes(text, of=catalog(user_operators=frozenset({"@@@"})))
+
+
+def test_a_users_sampling_method_of_that_name_is_refused() -> None:
+    """A method is a function, looked up by name."""
+    guard = GUARDS["public.kyc"].replace("AS g", "AS g TABLESAMPLE system (1)")
+    both = ("SELECT * FROM kyc AS k TABLESAMPLE system (1)", f"SELECT * FROM ({guard}) AS k")
+    check(*both)
+    assert refusal(*both, of=catalog(user_functions=frozenset({"system"}))) is MismatchKind.FORBIDDEN
+
+
+def test_nesting_is_bounded_whatever_python_allows() -> None:
+    """The limit is the verifier's own."""
+    allowed = sys.getrecursionlimit()
+    sys.setrecursionlimit(50_000)
+    try:
+        deep = "SELECT " + "+".join(["1"] * 400)
+        assert refusal(deep, deep) is MismatchKind.STATEMENT
+    finally:
+        sys.setrecursionlimit(allowed)
+
+
+@pytest.mark.parametrize("kind", ["JoinExpr", "WithClause", "RangeVar", "RangeTableSample", "IntoClause", "Query"])
+def test_a_node_out_of_its_place_is_refused(kind: str) -> None:
+    """The parser makes none; if it did, parts of them would not be compared."""
+    node = {kind: {"larg": {"RangeVar": {"relname": "kyc"}}}}
+    tree = {"SelectStmt": {"whereClause": node}}
+    with pytest.raises(Mismatch, match="not allowed"):
+        Walk(Names(CATALOG, FUNCTIONS), PRESCRIPTIONS).statement(tree, tree)
 
 
 def test_a_listed_operator_may_be_used_bare() -> None:

@@ -49,6 +49,8 @@ BAD = [
     ("grouping sets", "SELECT 1 FROM {customers AS c} GROUP BY c.id, ()", ", c.born"),
     ("grouping sets", "SELECT 1 FROM {customers AS c} GROUP BY c.id", ", ROLLUP (c.born)"),
     ("a masked key", "SELECT 1 FROM {notes AS n} GROUP BY n.id", ", n.body"),
+    ("no key at all", "SELECT 1 FROM {loose AS l} GROUP BY l.id", ", l.x"),
+    ("a key that shows another column", "SELECT 1 FROM {shuffled AS s} GROUP BY s.id", ", s.body"),
     ("heirs", "SELECT 1 FROM {parents AS p} GROUP BY p.id", ", p.name"),
     ("renamed columns", "SELECT 1 FROM {customers AS c(x, y, z)} GROUP BY c.x", ", c.y"),
     ("renamed columns", "SELECT 1 FROM {customers AS c(x, id, z)} GROUP BY c.id", ", c.born"),

@@ -87,6 +87,13 @@ def test_an_item_of_with_is_not_guarded() -> None:
     assert refusal(original, final) is MismatchKind.GUARD
 
 
+def test_a_sample_of_an_item_of_with_is_refused() -> None:
+    """PostgreSQL samples tables only; and the clause must not get lost."""
+    original = "WITH kyc AS (SELECT 1 AS id) SELECT id FROM kyc TABLESAMPLE system (1)"
+    for final in (original, original.partition(" TABLESAMPLE")[0]):
+        assert refusal(original, final) is MismatchKind.GUARD
+
+
 def test_an_inner_item_hides_an_outer_one_only_inside() -> None:
     """Leaving a subquery leaves its WITH."""
     template = (

@@ -109,6 +109,21 @@ def test_a_view_that_names_what_is_not_allowed_is_refused(view: str, kind: Misma
     assert caught.value.kind is kind
 
 
+@pytest.mark.parametrize("view", ["SELECT kyc.id FROM kyc", "SELECT kyc.id FROM {kyc}"])
+@pytest.mark.parametrize("caller", ["SELECT * FROM {}", "WITH kyc AS (SELECT 1 AS id) SELECT * FROM {}"])
+def test_a_view_names_nothing_without_its_schema(view: str, caller: str) -> None:
+    """What it would mean depends on who asks: on his WITH and his search path."""
+    with pytest.raises(Mismatch) as caught:
+        verify(
+            caller.format("bank.emails"),
+            caller.format(f"({expand(view)}) AS emails"),
+            catalog=CATALOG,
+            prescriptions={**PRESCRIPTIONS, relation_name("bank.emails"): Prescription(None, plain(view))},
+            functions=FUNCTIONS,
+        )
+    assert caught.value.kind is MismatchKind.GUARD
+
+
 def test_a_views_own_with_hides_what_it_hides() -> None:
     """The scope of a view is its own."""
     view = "WITH kyc AS (SELECT 1 AS id) SELECT kyc.id FROM kyc, {public.kyc AS k}"

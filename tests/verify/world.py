@@ -18,14 +18,14 @@ FUNCTIONS = frozenset(
     btrim position date_trunc rank row_number unnest json_object json_build_object jsonb_array_elements jsonb_each
     timezone like_escape similar_to_escape percentile_cont random md5 date text name abs xmlexists lag json_to_record
     array_agg jsonb_populate_record json_object_agg normalize concat json_to_recordset to_char
-    public.risk public.listed public.<=>
+    public.risk public.listed public.upper public.<=>
     """.split()
 )
 TYPES = frozenset(
     """
     int2 int4 int8 numeric float8 text varchar bpchar date timestamp timestamptz interval bool bit varbit jsonb json
     regclass _regclass regrole oid tsquery name time xml
-    bank.region_t public.mood
+    bank.region_t public.mood public.accounts
     """.split()
 )
 ENGINE_FUNCTIONS = frozenset(name for name in FUNCTIONS if "." not in name) | {
@@ -49,6 +49,9 @@ COLUMNS = {
     "public.kyc": "id x",
     "public.notes": "id body",
     "public.forgotten": "id",
+    "public.Forgotten": "id",
+    "public.loose": "id x",
+    "public.shuffled": "id body",
     "pg_catalog.pg_class": "oid relname",
     "pg_catalog.pg_authid": "oid rolname",
 }
@@ -74,6 +77,9 @@ GUARDS = {
     "public.customers": "SELECT g.id AS id, g.email AS email FROM public.customers AS g WHERE true",
     "public.kyc": "SELECT g.id AS id, g.x AS x FROM public.kyc AS g WHERE g.x > 0",
     "public.notes": "SELECT md5(g.id::text) AS id, g.body AS body FROM public.notes AS g WHERE true",
+    "public.Forgotten": 'SELECT g.id AS id FROM public."Forgotten" AS g',
+    "public.loose": "SELECT g.id AS id, g.x AS x FROM public.loose AS g",
+    "public.shuffled": "SELECT g.body AS id, g.id AS body FROM public.shuffled AS g",
     "pg_catalog.pg_class": "SELECT g.oid AS oid, g.relname AS relname FROM pg_catalog.pg_class AS g WHERE g.oid < 100",
 }
 VIEWS = {
@@ -140,7 +146,7 @@ def relation(name: str) -> Relation:
         name=relation_name(name),
         kind=KINDS.get(name, RelationKind.TABLE),
         columns=tuple(column(each) for each in COLUMNS[name].split()),
-        primary_key=("id",) if name not in VIEWS else (),
+        primary_key=() if name in VIEWS or name == "public.loose" else ("id",),
         parent=relation_name(parent) if parent else None,
         view_sql=None,
         view_columns=(),
