@@ -2,7 +2,8 @@
 
 A name cast to ``regclass`` finds any relation, hidden ones too, so the gate does not let a parameter be cast to it.
 SQLAlchemy writes such casts for three catalogs of PostgreSQL's own, whose OIDs never change, and around
-``pg_get_serial_sequence``, for the start and step of identity columns; those are not reflected.
+``pg_get_serial_sequence``, for the start and step of identity columns; those are not reflected. It asks for one
+setting, the access method of tables where none is named, which is PostgreSQL's own default here.
 """
 
 from __future__ import annotations
@@ -30,4 +31,14 @@ class ReflectionCompiler(PGCompiler_psycopg):
             if isinstance(inner, Function) and inner.name == "pg_get_serial_sequence":
                 return "CAST(NULL AS OID)"
         rendered: str = super().visit_cast(cast, **kwargs)  # type: ignore[no-untyped-call]
+        return rendered
+
+    def visit_function(self, func: Function[Any], add_to_result_map: Any = None, **kwargs: Any) -> str:
+        """Render a call; the one setting that reflection reads becomes its default."""
+        arguments = list(func.clauses)
+        if func.name == "current_setting" and len(arguments) == 1:
+            (setting,) = arguments
+            if isinstance(setting, BindParameter) and setting.value == "default_table_access_method":
+                return "CAST('heap' AS TEXT)"
+        rendered: str = super().visit_function(func, add_to_result_map, **kwargs)
         return rendered
