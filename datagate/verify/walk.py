@@ -292,7 +292,8 @@ class Walk:
                 pass
             case _:
                 raise differs(f"the condition on {name[-1]}")
-        oid = call["args"][lookup.argument] if lookup.argument < len(call["args"]) else {}
+        arguments = call.get("args", ())
+        oid = arguments[lookup.argument] if lookup.argument < len(arguments) else {}
         guard = read_guard(prescription.guard, lookup.relation)
         if held != condition(lookup, oid, guard.body(only=False, sample=None)) or not is_constant_in_row(oid):
             raise unguarded(f"{name[-1]} is not held to the guard of {lookup.relation}")
