@@ -93,6 +93,25 @@ def test_a_value_missing_for_one_of_two_permits_refuses() -> None:
     assert reason(customers(permit("all", show="name"), restrict("r", missing.rows)), known) is not None
 
 
+def test_of_several_missing_values_the_first_is_named() -> None:
+    """In file order."""
+    policy_set = customers(
+        permit("p", "customer_id = :principal.customer_id", show="name", line=1),
+        permit("q", "region = :principal.region", show="name", line=2),
+    )
+    assert reason(policy_set, facts(entitled(customer_id="x"))) is DenyReason.BAD_ATTRIBUTE
+    assert reason(policy_set, facts(entitled(region=1))) is DenyReason.MISSING_ATTRIBUTE
+
+
+@pytest.mark.parametrize("placeholder", ["principal.kind", "actor.id", "principal.id"])
+def test_reserved_names_are_never_attributes(placeholder: str) -> None:
+    """A policy that declares an attribute `id` or `kind` cannot have it stand for who somebody is."""
+    policy_set = replace(showing(f"x = :{placeholder}"), attributes={"id": TEXT, "kind": TEXT})
+    decision = ask(policy_set, facts(entitled(id="forged", kind="forged")))
+    assert all(value.value == "ann" for value in decision.bindings.values())
+    assert (decision.denial is None) is placeholder.endswith("id")
+
+
 def test_a_rule_out_of_play_needs_no_value() -> None:
     """The near miss: the same rule for a role that the principal has not."""
     out = permit("p", "region = :principal.region", to="analyst", show="name")

@@ -335,3 +335,48 @@ def test_the_twelve_oclock_of_another_zone_is_the_same_instant() -> None:
     east = datetime.fromisoformat("2026-03-01T14:00:00+02:00")
     assert east == NOON.astimezone(UTC)
     assert reason(simple(), facts(entitled(), mandate("all", valid_until=east)), BOT) is DenyReason.MANDATE_ENDED
+
+
+def test_a_denial_in_any_standing_keeps_its_reason() -> None:
+    """The audit learns what was missing, and in which standing."""
+    parameter = permit("p", "region = :mandate.region", show="name")
+    in_person = ask(customers(parameter, scopes=[scope("all")]), facts(entitled(), mandate("all")), BOT)
+    assert in_person.denial is not None
+    assert in_person.denial.reason is DenyReason.MISSING_PARAMETER
+    assert in_person.denial.detail.endswith("(in person)")
+    attribute = permit("p", "region = :principal.region", show="name")
+    policy_set = customers(attribute, scopes=[scope("all", intersect_actor=True)])
+    alone = ask(policy_set, facts(entitled(region="EU"), mandate("all"), actor=entitled()), BOT)
+    assert alone.denial is not None
+    assert alone.denial.reason is DenyReason.MISSING_ATTRIBUTE
+    assert alone.denial.detail.endswith("(actor alone)")
+
+
+def test_standings_that_share_no_column_refuse() -> None:
+    """What one shows, the other does not."""
+    rules = (permit("own", to="customer", show="name"), permit("staff", to="analyst", show="region"))
+    policy_set = customers(*rules, scopes=[scope("s", intersect_actor=True)])
+    known = facts(entitled("customer"), mandate("s"), actor=entitled("analyst"))
+    assert reason(policy_set, known, BOT) is DenyReason.NO_PERMIT
+
+
+def test_a_mask_is_put_once_where_standings_differ() -> None:
+    """The permit's mask is owed in person and under the mandate, the restrict's under the mandate alone."""
+    policy_set = customers(
+        permit("p", show="name", masks={"name": HASH}),
+        restrict("r", when=When(delegated=True), masks={"name": REDACT}),
+        scopes=[scope("all")],
+    )
+    decision = ask(policy_set, facts(entitled(), mandate("all")), BOT)
+    assert kinds(decision, "name") == [(TRUE, [MaskKind.HASH, MaskKind.REDACT])]
+
+
+def test_the_actor_alone_is_no_delegate() -> None:
+    """Its own entitlements are those that it would have in a session of its own."""
+    rules = (
+        permit("own", to="customer", show="name"),
+        permit("staff", to="analyst", show="name", when=When(delegated=True)),
+    )
+    policy_set = customers(*rules, scopes=[scope("s", intersect_actor=True)])
+    known = facts(entitled("customer"), mandate("s"), actor=entitled("analyst"))
+    assert reason(policy_set, known, BOT) is DenyReason.NO_PERMIT

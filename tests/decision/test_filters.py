@@ -76,6 +76,13 @@ def test_what_all_alternatives_share_is_set_before_them() -> None:
     assert any_of(all_of(A, CONSENT), all_of(B, CONSENT)) == AllOf((CONSENT, AnyOf((A, B))))
 
 
+def test_only_what_is_shared_both_ways_is_set_before() -> None:
+    """`a` implies `a or b`, and is not the same."""
+    parts = all_of(any_of(A, B), CONSENT), all_of(A, C)
+    assert any_of(*parts) == AnyOf(parts)
+    assert any_of(*reversed(parts)) == AnyOf((parts[1], parts[0]))
+
+
 def test_predicates_are_one_by_text_and_bindings() -> None:
     """The same words in two rules are one condition; with other bindings they are not."""
     first = Where(predicate("region = :actor.region", 1), (("actor.region", "actor.region"),))

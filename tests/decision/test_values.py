@@ -24,6 +24,8 @@ MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
         (ValueType.BIGINT, 2**63 - 1),
         (ValueType.BIGINT, -(2**63)),
         (ValueType.NUMERIC, Decimal("-1.50")),
+        (ValueType.NUMERIC, Decimal("1e131071")),
+        (ValueType.NUMERIC, Decimal("1e-16383")),
         (ValueType.BOOL, False),
         (ValueType.DATE, DAY),
         (ValueType.TIMESTAMPTZ, MOMENT),
