@@ -16,7 +16,7 @@ from datagate import errors
 from datagate.errors import DatagateError
 from tests.house.source import PACKAGE, ROOT, modules
 
-FORBIDDEN = re.compile(r"utils?|helpers?|common|managers?|misc|shared|base", re.IGNORECASE)
+FORBIDDEN = re.compile(r"utils?|helpers?|common|managers?|misc", re.IGNORECASE)
 FORBIDDEN_CLASS = re.compile(r"(Util|Utils|Helper|Helpers|Manager|Common)$")
 DUNDERS = {"__version__"}
 
