@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from datagate.backends.postgres.engine import encode, refuse_deep
 from datagate.backends.postgres.functions import CATALOG_FUNCTIONS, OID_ARGUMENT, OID_COLUMN
 from datagate.backends.postgres.graft import graft
 from datagate.backends.postgres.predicate import spell_parameter
@@ -90,6 +91,7 @@ def _verify(
     prescriptions = {name: Prescription(guard=body, view_sql=None) for name, body in rewritten.guards.items()}
     for name, relation in views.items():
         prescriptions[name] = Prescription(guard=None, view_sql=relation.view_sql)
+    refuse_deep(encode(rewritten.text), rewritten.text)
     verify(
         text,
         rewritten.text,

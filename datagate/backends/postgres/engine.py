@@ -55,7 +55,7 @@ def encode(text: str) -> bytes:
 def parse_tree(text: str) -> Tree:
     """The tree of all statements: ``{"version": …, "stmts": [{"stmt": {"SelectStmt": …}}, …]}``."""
     raw_text = encode(text)
-    _refuse_deep(raw_text, text)
+    refuse_deep(raw_text, text)
     result = native.lib.pg_query_parse(raw_text)
     try:
         _raise_error(result.error, text)
@@ -72,7 +72,7 @@ def parse_tree(text: str) -> Tree:
 def canonical(text: str) -> str:
     """The engine's own spelling of the text: no comments, no dollar quotes, no lexical tricks."""
     raw_text = encode(text)
-    _refuse_deep(raw_text, text)
+    refuse_deep(raw_text, text)
     result = native.lib.pg_query_parse_protobuf(raw_text)
     try:
         _raise_error(result.error, text)
@@ -120,8 +120,11 @@ _SIBLING = frozenset({Token.ASCII_44, Token.ASCII_59, Token.AND, Token.OR, Token
 _LEAF = frozenset({Token.IDENT, Token.ICONST, Token.FCONST, Token.SCONST, Token.PARAM, Token.ASCII_46, Token.TYPECAST})
 
 
-def _refuse_deep(raw: bytes, text: str) -> None:
-    """Bound the tree's depth from above by its tokens: brackets nest, and so may every operator of a chain."""
+def refuse_deep(raw: bytes, text: str) -> None:
+    """Refuse a text that may nest too deeply for the C parser's output functions.
+
+    The depth is bounded from above by the tokens: brackets nest, and so may every operator of a chain.
+    """
     if len(raw) <= SHORT_TEXT:
         return
     levels = [0]

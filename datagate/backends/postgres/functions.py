@@ -23,7 +23,7 @@ STABLE_FUNCTIONS: frozenset[str] = frozenset(
     json_populate_record json_populate_recordset json_to_record json_to_recordset jsonb_populate_record
     jsonb_populate_recordset jsonb_to_record jsonb_to_recordset jsonb_path_exists_tz jsonb_path_match_tz
     jsonb_path_query_tz jsonb_path_query_array_tz jsonb_path_query_first_tz to_tsvector to_tsquery plainto_tsquery
-    phraseto_tsquery websearch_to_tsquery json_to_tsvector jsonb_to_tsvector ts_headline ts_rewrite enum_first
+    phraseto_tsquery websearch_to_tsquery json_to_tsvector jsonb_to_tsvector ts_headline enum_first
     enum_last enum_range unnest pg_typeof pg_column_size pg_get_keywords pg_client_encoding getdatabaseencoding
     pg_char_to_encoding pg_encoding_to_char pg_collation_for current_database current_schema current_schemas
     current_catalog current_user session_user user version pg_backend_pid pg_is_in_recovery pg_is_other_temp_schema

@@ -1,0 +1,60 @@
+"""Which statements take which road, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from datagate.backends.postgres.statements import StatementKind, read_statement
+from datagate.errors import Refused, UnsupportedConstruct
+
+
+@pytest.mark.parametrize("text", ["select 1", "values (1)", "table t", "with a as (select 1) table a", "(select 1)"])
+def test_queries(text: str) -> None:
+    """Whatever reads goes down the road of a query."""
+    assert read_statement(text).kind is StatementKind.QUERY
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["begin", "commit", "rollback", "savepoint a", "rollback to a", "release a", "start transaction read only",
+     "set timezone = 'UTC'", "show timezone", "reset statement_timeout", "set transaction isolation level serializable",
+     "set client_encoding = 'utf8'", "show search_path"],
+)  # fmt: skip
+def test_session_statements(text: str) -> None:
+    """Transactions and listed settings pass."""
+    assert read_statement(text).kind is StatementKind.SESSION
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "word"),
+    [
+        ("insert into t values (1)", UnsupportedConstruct, "INSERT"),
+        ("update t set a = 1", UnsupportedConstruct, "UPDATE"),
+        ("delete from t", UnsupportedConstruct, "DELETE"),
+        ("copy t to stdout", UnsupportedConstruct, "COPY"),
+        ("explain select 1", UnsupportedConstruct, "EXPLAIN"),
+        ("create table t (a int)", UnsupportedConstruct, "CREATE TABLE"),
+        ("do 'begin end'", UnsupportedConstruct, "DO"),
+        ("select 1 into t", UnsupportedConstruct, "SELECT INTO"),
+        ("(select 1 into t) union select 2", UnsupportedConstruct, "SELECT INTO"),
+        ("select 1; select 2", UnsupportedConstruct, "2 statements"),
+        ("set search_path = evil", Refused, "search_path"),
+        ("set role postgres", Refused, "role"),
+        ("set session authorization postgres", Refused, "session_authorization"),
+        ("set row_security = off", Refused, "row_security"),
+        ("set client_encoding = 'sjis'", Refused, "client_encoding"),
+        ("reset all", Refused, "ALL"),
+        ("show data_directory", Refused, "data_directory"),
+        ("prepare transaction 'a'", UnsupportedConstruct, "Transaction"),
+    ],
+)
+def test_everything_else_is_refused_by_name(text: str, error: type[Exception], word: str) -> None:
+    """A refusal names what was not carried."""
+    with pytest.raises(error, match=word):
+        read_statement(text)
+
+
+def test_parameters_are_counted() -> None:
+    """The highest number counts, wherever it stands."""
+    assert read_statement("select $2, (select $5 from t where a = $1)").parameters == 5
+    assert read_statement("select '$9'").parameters == 0
