@@ -91,7 +91,7 @@ def _verify(
     prescriptions = {name: Prescription(guard=body, view_sql=None) for name, body in rewritten.guards.items()}
     for name, relation in views.items():
         prescriptions[name] = Prescription(guard=None, view_sql=relation.view_sql)
-    refuse_deep(encode(rewritten.text), rewritten.text)
+    refuse_deep(encode(rewritten.text))
     verify(
         text,
         rewritten.text,

@@ -55,10 +55,10 @@ def encode(text: str) -> bytes:
 def parse_tree(text: str) -> Tree:
     """The tree of all statements: ``{"version": …, "stmts": [{"stmt": {"SelectStmt": …}}, …]}``."""
     raw_text = encode(text)
-    refuse_deep(raw_text, text)
+    refuse_deep(raw_text)
     result = native.lib.pg_query_parse(raw_text)
     try:
-        _raise_error(result.error, text)
+        _raise_error(result.error)
         raw: bytes = result.parse_tree
         try:
             tree: Tree = json.loads(raw)
@@ -72,10 +72,10 @@ def parse_tree(text: str) -> Tree:
 def canonical(text: str) -> str:
     """The engine's own spelling of the text: no comments, no dollar quotes, no lexical tricks."""
     raw_text = encode(text)
-    refuse_deep(raw_text, text)
+    refuse_deep(raw_text)
     result = native.lib.pg_query_parse_protobuf(raw_text)
     try:
-        _raise_error(result.error, text)
+        _raise_error(result.error)
         return _deparse(result.parse_tree)
     finally:
         native.lib.pg_query_free_protobuf_parse_result(result)
@@ -120,7 +120,7 @@ _SIBLING = frozenset({Token.ASCII_44, Token.ASCII_59, Token.AND, Token.OR, Token
 _LEAF = frozenset({Token.IDENT, Token.ICONST, Token.FCONST, Token.SCONST, Token.PARAM, Token.ASCII_46, Token.TYPECAST})
 
 
-def refuse_deep(raw: bytes, text: str) -> None:
+def refuse_deep(raw: bytes) -> None:
     """Refuse a text that may nest too deeply for the C parser's output functions.
 
     The depth is bounded from above by the tokens: brackets nest, and so may every operator of a chain.
@@ -129,7 +129,7 @@ def refuse_deep(raw: bytes, text: str) -> None:
         return
     levels = [0]
     total = 0
-    for token in scan(raw, text):
+    for token in scan(raw):
         kind = token.token
         if kind in _LEAF:
             continue
@@ -148,11 +148,11 @@ def refuse_deep(raw: bytes, text: str) -> None:
             raise _too_deep()
 
 
-def scan(raw: bytes, text: str) -> Sequence[ScanToken]:
+def scan(raw: bytes) -> Sequence[ScanToken]:
     """The engine's own tokens of the text; each has ``token``, ``start`` and ``end`` (bytes)."""
     result = native.lib.pg_query_scan(raw)
     try:
-        _raise_error(result.error, text)
+        _raise_error(result.error)
         tokens: Sequence[ScanToken] = ScanResult.FromString(
             native.ctypes.string_at(result.pbuf.data, result.pbuf.len)
         ).tokens
@@ -172,15 +172,14 @@ def _deparse(tree: native.PgQueryProtobuf) -> str:
         native.lib.pg_query_free_deparse_result(result)
 
 
-def _raise_error(error: Any, text: str) -> None:
+def _raise_error(error: Any) -> None:
     if not error:
         return
     message = error.contents.message.decode("utf-8", "replace")
     cursor = error.contents.cursorpos
     if "stack depth" in message:
         raise _too_deep()
-    # libpg_query counts bytes; PostgreSQL tells clients characters.
-    position = len(text.encode("utf-8")[: max(cursor - 1, 0)].decode("utf-8", "ignore")) + 1 if cursor > 0 else None
+    position = cursor if cursor > 0 else None
     where = f" (character {position})" if position else ""
     raise StatementSyntaxError(f"{message}{where}", position=position)
 

@@ -128,7 +128,7 @@ def _number_placeholders(text: str) -> _Numbered:
     """Replace ``:principal.regions`` by ``$1`` and so on, by the engine's own tokens."""
     try:
         raw = encode(text)
-        tokens = list(scan(raw, text))
+        tokens = list(scan(raw))
     except StatementSyntaxError as error:
         raise PredicateFault(error.message, (error.position or 1) - 1) from None
     names: dict[str, int] = {}
@@ -254,7 +254,7 @@ def _bind(spelled: str, bindings: list[Binding | None]) -> Fragment:
     raw = spelled.encode("utf-8")
     parts: list[str | Binding] = []
     done = 0
-    for token in scan(raw, spelled):
+    for token in scan(raw):
         if token.token != Token.PARAM:
             continue
         binding = bindings[int(raw[token.start + 1 : token.end]) - 1]
