@@ -299,6 +299,11 @@ class _Rights:
             raise InternalError("a relation without policy has no guard")
         return self.gate.guard(self.decision(owner), relation)
 
+    def still_current(self) -> bool:
+        """Whether the facts are still in force, asked of the state."""
+        ended = self.facts.valid_until is not None and self.facts.valid_until <= self.gate.instant()
+        return not ended and self.gate.state.is_current(self.facts.epoch)
+
     def value(self, binding: Binding, decisions: tuple[Decision, ...]) -> object:
         """The value that travels for a binding."""
         if binding == PARTIES:
@@ -352,18 +357,32 @@ class GateSession:
             # Statements cannot check a state that lies elsewhere, so it is read anew for each.
             self.refresh()
         known = self._admitted.get((text, assuming))
-        if known is None:
-            try:
-                explained = self.explain(text, assuming=assuming)
-            except DatagateError as error:
-                self._record(text, permitted=False, decisions=(), reason=error.audit_reason or error.message)
+        if known is not None:
+            admitted, record = known
+            self._gate.audit.record(replace(record, instant=self._gate.recorded_at()))
+            return admitted
+        try:
+            explained = self._explain_anew(text, assuming=assuming)
+        except DatagateError as error:
+            self._record(text, permitted=False, decisions=(), reason=error.audit_reason or error.message)
+            raise
+        record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
+        _keep(self._admitted, (text, assuming), (explained.admitted, record))
+        return explained.admitted
+
+    def _explain_anew(self, text: str, *, assuming: bool) -> Explained:
+        """As :meth:`explain`; a refusal stands only if the facts that it came from are still in force.
+
+        What is permitted checks that inside the statement; what is refused is never sent.
+        """
+        rights = self._rights
+        try:
+            return self.explain(text, assuming=assuming)
+        except (Refused, UndefinedRelation):
+            if rights is None or rights.still_current():
                 raise
-            record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
-            _keep(self._admitted, (text, assuming), (explained.admitted, record))
-            return explained.admitted
-        admitted, record = known
-        self._gate.audit.record(replace(record, instant=self._gate.recorded_at()))
-        return admitted
+        self.refresh()
+        return self.explain(text, assuming=assuming)
 
     def explain(self, text: str, *, assuming: bool = True) -> Explained:
         """What :meth:`admit` would send, and why; nothing is recorded and nothing runs."""

@@ -171,6 +171,16 @@ def test_changed_rights_stop_a_cached_statement(gate: Gate, store: StateStore, b
         rows(session, bank, text)
 
 
+def test_a_new_right_counts_in_the_next_statement(gate: Gate, store: StateStore, bank: psycopg.Connection[Any]) -> None:
+    """A session that was refused is let in once the right is granted, without being told to refresh."""
+    session = gate.session(Caller.of("eve", purpose="analytics"), frontend="test")
+    with pytest.raises(UndefinedRelation):
+        session.admit("SELECT * FROM bank.customers")
+    store.grant_role("eve", "analyst")
+    store.grant_attribute("eve", "regions", ("US",))
+    assert rows(session, bank, "SELECT DISTINCT region FROM bank.customers") == [("US",)]
+
+
 def test_a_mandate_that_ended_refuses_before_any_relation_is_looked_at(gate: Gate, store: StateStore) -> None:
     """Whatever the statement names, an ended mandate gives the same plain answer."""
     now = datetime.now(UTC)

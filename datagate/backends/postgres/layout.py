@@ -61,7 +61,7 @@ class _Page:
 def laid_out(text: str) -> str:
     """The statement over several lines; as it was, should that not read as the same."""
     raw = encode(text)
-    tokens = list(scan(raw, text))
+    tokens = list(scan(raw))
     out = _lay(raw, tokens)
     same = without_positions(parse_tree(out)["stmts"]) == without_positions(parse_tree(text)["stmts"])
     return out if same else text
