@@ -1,0 +1,326 @@
+"""``datagate init``, ``datagate entitle``, ``datagate consent``, ``datagate mandate``: who may what, and who agreed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
+from typing import Annotated
+
+import typer
+
+from datagate.errors import StateError
+from datagate.frontends.cli.options import (
+    Format,
+    FormatOption,
+    OptionalDsn,
+    State,
+    ValidFrom,
+    ValidUntil,
+    Words,
+    instant,
+    store,
+    words,
+)
+from datagate.frontends.cli.results import print_records
+from datagate.model.policy import PolicySet
+from datagate.model.values import AttributeValue, ValueType
+from datagate.policy.cells import attribute_value
+from datagate.policy.report import suggestion
+from datagate.stores.encoding import decode, encode, encode_parameters
+from datagate.stores.records import EntitlementKind
+
+entitle = typer.Typer(no_args_is_help=True, help="Grant and withdraw roles and attributes.")
+consent = typer.Typer(no_args_is_help=True, help="Record what data subjects agree to.")
+mandate = typer.Typer(no_args_is_help=True, help="Hand a principal's authority to an actor, and end that.")
+
+Roles = Annotated[list[str] | None, typer.Option("--role", metavar="ROLE", help="A role; may be repeated.")]
+Attributes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attribute", metavar="NAME=VALUE", help="An attribute with its value, in JSON or plain: regions='[\"EU\"]'."
+    ),
+]
+AttributeNames = Annotated[list[str] | None, typer.Option("--attribute", metavar="NAME", help="An attribute.")]
+ServiceRole = Annotated[
+    str | None,
+    typer.Option("--service-role", metavar="ROLE", help="Let this role of the database read what statements read."),
+]
+PrincipalId = Annotated[str, typer.Argument(metavar="PRINCIPAL")]
+DataSubject = Annotated[str, typer.Argument(metavar="DATA-SUBJECT", help="The key of the data subject's rows.")]
+PurposeName = Annotated[str, typer.Argument(metavar="PURPOSE")]
+
+
+def init(dsn: OptionalDsn = None, state: State = None, service_role: ServiceRole = None) -> None:
+    """Create what keeps entitlements, consents and mandates: on PostgreSQL the schema datagate.
+
+    Doing so again changes nothing.
+    """
+    with store(dsn, state) as found:
+        found.create()
+        if service_role is not None:
+            found.grant_service_role(service_role)
+    print("the state is there" if service_role is None else f"the state is there, and {service_role} may read it")
+
+
+@entitle.command("grant")
+def grant(
+    principal: PrincipalId,
+    role: Roles = None,
+    attribute: Attributes = None,
+    dsn: OptionalDsn = None,
+    state: State = None,
+    policies: Words = None,
+    valid_from: ValidFrom = None,
+    valid_until: ValidUntil = None,
+) -> None:
+    """Grant roles, and give attributes their values, in place of earlier ones."""
+    if not role and not attribute:
+        raise typer.BadParameter("grant at least one role or attribute", param_hint="--role / --attribute")
+    known = words(policies)
+    start, end = instant(valid_from, "--from"), instant(valid_until, "--until")
+    values = _values(attribute or (), None if known is None else known.attributes, "attribute")
+    if known is not None:
+        _known("role", role or (), known.roles)
+    with store(dsn, state) as found:
+        for name in role or ():
+            found.grant_role(principal, name, valid_from=start, valid_until=end)
+        for name, value in values.items():
+            found.grant_attribute(principal, name, value, valid_from=start, valid_until=end)
+
+
+@entitle.command("withdraw")
+def withdraw_entitlement(
+    principal: PrincipalId,
+    role: Roles = None,
+    attribute: AttributeNames = None,
+    dsn: OptionalDsn = None,
+    state: State = None,
+) -> None:
+    """Withdraw roles and attributes."""
+    if not role and not attribute:
+        raise typer.BadParameter("withdraw at least one role or attribute", param_hint="--role / --attribute")
+    with store(dsn, state) as found:
+        for name in role or ():
+            found.withdraw_entitlement(principal, EntitlementKind.ROLE, name)
+        for name in attribute or ():
+            found.withdraw_entitlement(principal, EntitlementKind.ATTRIBUTE, name)
+
+
+@entitle.command("list")
+def list_entitlements(
+    principal: Annotated[str | None, typer.Argument(metavar="[PRINCIPAL]", show_default=False)] = None,
+    dsn: OptionalDsn = None,
+    state: State = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """List entitlements, in force or not: all, or one principal's."""
+    with store(dsn, state) as found:
+        records = [
+            (
+                each.principal,
+                each.kind.value,
+                each.name,
+                None if each.value is None else encode(each.value),
+                each.valid_from,
+                each.valid_until,
+            )
+            for each in found.list_entitlements(principal)
+        ]
+    print_records(("principal", "kind", "name", "value", "valid_from", "valid_until"), records, format_)
+
+
+@consent.command("grant")
+def give_consent(
+    data_subject: DataSubject,
+    purpose: PurposeName,
+    dsn: OptionalDsn = None,
+    state: State = None,
+    policies: Words = None,
+    valid_from: ValidFrom = None,
+    valid_until: ValidUntil = None,
+) -> None:
+    """Record a data subject's yes for a purpose, and what that contains."""
+    known = words(policies)
+    if known is not None:
+        _known("purpose", [purpose], known.purposes.parents)
+    start, end = instant(valid_from, "--from"), instant(valid_until, "--until")
+    with store(dsn, state) as found:
+        found.give_consent(data_subject, purpose, valid_from=start, valid_until=end)
+
+
+@consent.command("withdraw")
+def withdraw_consent(
+    data_subject: DataSubject,
+    purpose: PurposeName,
+    dsn: OptionalDsn = None,
+    state: State = None,
+    policies: Words = None,
+    valid_from: ValidFrom = None,
+) -> None:
+    """Record a data subject's no for a purpose; it also stands against a yes for a purpose that contains this."""
+    known = words(policies)
+    if known is not None:
+        _known("purpose", [purpose], known.purposes.parents)
+    with store(dsn, state) as found:
+        found.withdraw_consent(data_subject, purpose, at=instant(valid_from, "--from"))
+
+
+@consent.command("list")
+def list_consents(
+    data_subject: Annotated[str | None, typer.Argument(metavar="[DATA-SUBJECT]", show_default=False)] = None,
+    purpose: Annotated[str | None, typer.Option("--purpose", metavar="PURPOSE")] = None,
+    dsn: OptionalDsn = None,
+    state: State = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """List answers, in force or not: all, one data subject's, or those for one very purpose."""
+    with store(dsn, state) as found:
+        records = [
+            (each.data_subject, each.purpose, "yes" if each.granted else "no", each.valid_from, each.valid_until)
+            for each in found.list_consents(data_subject, purpose)
+        ]
+    print_records(("data_subject", "purpose", "answer", "valid_from", "valid_until"), records, format_)
+
+
+@mandate.command("issue")
+def issue_mandate(
+    principal: PrincipalId,
+    holder: Annotated[str, typer.Argument(metavar="HOLDER", help="The actor who may act.")],
+    scope: Annotated[str, typer.Argument(metavar="SCOPE", help="What it may do: a scope of the policies.")],
+    purpose: Annotated[list[str], typer.Option("--purpose", metavar="PURPOSE", help="What for; may be repeated.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", metavar="NAME=VALUE", help="A parameter of the scope, in JSON or plain."),
+    ] = None,
+    mandate_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Its id; by default a random one.", show_default=False)
+    ] = None,
+    parent: Annotated[str | None, typer.Option("--parent", metavar="ID", help="The mandate it is a part of.")] = None,
+    sub_delegable: Annotated[
+        int, typer.Option("--sub-delegable", min=0, help="How many further links may hang below it.")
+    ] = 0,
+    dsn: OptionalDsn = None,
+    state: State = None,
+    policies: Words = None,
+    valid_from: ValidFrom = None,
+    valid_until: ValidUntil = None,
+) -> None:
+    """Issue a mandate, and print its id."""
+    known = words(policies)
+    types: Mapping[str, ValueType] | None = None
+    if known is not None:
+        types = _scope_parameters(known, scope)
+        _known("purpose", purpose, known.purposes.parents)
+    parameters = _values(parameter or (), types, "parameter")
+    missing = sorted(set(types or ()) - set(parameters))
+    if missing:
+        raise StateError(f"the scope {scope} needs the parameter {missing[0]}: add --parameter {missing[0]}=…")
+    start, end = instant(valid_from, "--from"), instant(valid_until, "--until")
+    with store(dsn, state) as found:
+        issued = found.issue_mandate(
+            principal,
+            holder,
+            scope,
+            purposes=purpose,
+            parameters=parameters,
+            valid_from=start,
+            valid_until=end,
+            parent=parent,
+            sub_delegable=sub_delegable,
+            mandate_id=mandate_id,
+        )
+    print(issued.id)
+
+
+@mandate.command("revoke")
+def revoke_mandate(
+    mandate_id: Annotated[str, typer.Argument(metavar="ID")],
+    dsn: OptionalDsn = None,
+    state: State = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="When it ends (ISO 8601); now.")] = None,
+) -> None:
+    """End a mandate, and all that hang below it."""
+    with store(dsn, state) as found:
+        found.revoke_mandate(mandate_id, at=instant(at, "--at"))
+
+
+@mandate.command("list")
+def list_mandates(
+    principal: Annotated[str | None, typer.Option("--principal", metavar="ID", help="Of this principal.")] = None,
+    holder: Annotated[str | None, typer.Option("--holder", metavar="ID", help="In the hands of this actor.")] = None,
+    dsn: OptionalDsn = None,
+    state: State = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """List mandates, ended ones too."""
+    names = ("id", "principal", "holder", "scope", "parameters", "purposes", "valid_from", "valid_until", "revoked_at")
+    with store(dsn, state) as found:
+        records = [
+            (
+                each.id,
+                each.principal,
+                each.holder,
+                each.scope,
+                encode_parameters(each.parameters),
+                ", ".join(sorted(each.purposes)),
+                each.valid_from,
+                each.valid_until,
+                each.revoked_at,
+                each.parent,
+                each.sub_delegable,
+            )
+            for each in found.list_mandates(principal=principal, holder=holder)
+        ]
+    print_records((*names, "parent", "sub_delegable"), records, format_)
+
+
+def _known(kind: str, names: Sequence[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise StateError(f"the policies know no {kind} {name!r}; {suggestion(name, known)}")
+
+
+def _scope_parameters(known: PolicySet, scope: str) -> Mapping[str, ValueType]:
+    _known("scope", [scope], known.scopes)
+    return dict(known.scopes[scope].parameters)
+
+
+def _values(given: Sequence[str], types: Mapping[str, ValueType] | None, kind: str) -> dict[str, AttributeValue]:
+    """The values in ``name=value`` pairs; of the declared types, where those are known."""
+    out: dict[str, AttributeValue] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"{pair!r} is not of the form name=value", param_hint=f"--{kind}")
+        if types is None:
+            out[name] = _untyped(text)
+        else:
+            _known(kind, [name], types)
+            out[name] = _typed(name, text, types[name], kind)
+    return out
+
+
+def _untyped(text: str) -> AttributeValue:
+    """What JSON says, with the state's own tags for dates and the like; what is no JSON is text."""
+    try:
+        return decode(text)
+    except StateError:
+        return text
+
+
+def _typed(name: str, text: str, type_: ValueType, kind: str) -> AttributeValue:
+    try:
+        found: object = json.loads(text, parse_float=Decimal)
+    except ValueError:
+        found = text
+    # A plain number is text where text is declared.
+    if not type_.is_array and not isinstance(found, str) and type_ in _SPELLED_AS_TEXT:
+        found = text
+    try:
+        return attribute_value(found, type_)
+    except ValueError as error:
+        raise StateError(f"{kind} {name!r}: {error}") from None
+
+
+_SPELLED_AS_TEXT = frozenset({ValueType.TEXT, ValueType.DATE, ValueType.TIMESTAMPTZ, ValueType.UUID, ValueType.BYTEA})
