@@ -1,0 +1,12 @@
+"""The one road: parse, inventory, decide, guard, render, verify, audit.
+
+A Gate holds what all callers share; a GateSession is one caller's way through it. Frontends send nothing but the
+text of an :class:`Admitted`.
+"""
+
+from datagate.backends.postgres.statements import StatementKind
+from datagate.gate.admitted import Admitted, Explained
+from datagate.gate.opening import Gate, check_against, state_engine
+from datagate.gate.session import GateSession
+
+__all__ = ["Admitted", "Explained", "Gate", "GateSession", "StatementKind", "check_against", "state_engine"]

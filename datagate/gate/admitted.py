@@ -1,0 +1,36 @@
+"""What comes out of the gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datagate.backends.postgres.statements import StatementKind
+from datagate.model.decision import Decision
+from datagate.model.fragment import Binding
+from datagate.sql.leakproof import Assumption
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A statement as the gate lets it through.
+
+    ``text``: verified SQL with ``$n`` parameters, the only text that may be sent. ``parameters``: policy values,
+    to be appended to the caller's own. ``caller_parameters``: the highest ``$n`` of the caller's own text.
+    ``assumptions``: what must hold of the caller's parameters, else the statement is admitted anew without assuming.
+    """
+
+    kind: StatementKind
+    text: str
+    parameters: tuple[object, ...]
+    caller_parameters: int
+    assumptions: frozenset[Assumption]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """An admitted statement with what stands behind it, for stewards: decisions by relation, and the rendering."""
+
+    admitted: Admitted
+    bindings: tuple[Binding, ...]
+    decisions: tuple[Decision, ...]
+    rendering: str

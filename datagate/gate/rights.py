@@ -1,0 +1,122 @@
+"""What one caller may do, by the facts of one reading."""
+
+from __future__ import annotations
+
+from datagate.backends.postgres.catalog_guards import CatalogGuards
+from datagate.backends.postgres.guards import EPOCH, PARTIES, VALID_UNTIL
+from datagate.decision import decide
+from datagate.errors import InternalError
+from datagate.gate.shared import Shared
+from datagate.model.caller import Caller
+from datagate.model.catalog import Relation, RelationKind
+from datagate.model.decision import Decision, Denial, DenyReason, Outcome, Request
+from datagate.model.facts import Facts
+from datagate.model.fragment import Binding
+from datagate.model.guard import Guard
+from datagate.model.names import Purpose, RelationName
+from datagate.model.policy import Action
+from datagate.sql.views import Seen
+
+CALLER_LEVEL = {
+    DenyReason.UNKNOWN_PURPOSE: "the purpose of this session is not known",
+    DenyReason.NO_MANDATE: "the actor of this session acts for another principal without a mandate",
+    DenyReason.MANDATE_ENDED: "the mandate of this session is not in force",
+    DenyReason.MANDATE_REVOKED: "the mandate of this session is not in force",
+    DenyReason.MANDATE_NOT_YET: "the mandate of this session is not in force",
+    DenyReason.MANDATE_CHAIN: "the mandate of this session is not in force",
+    DenyReason.MANDATE_PURPOSE: "the mandate of this session does not cover its purpose",
+}
+"""Denials that speak of the caller, not of a relation: they are told before any relation is looked at."""
+
+
+class Rights:
+    """What one caller may do, by the facts of one reading."""
+
+    def __init__(self, shared: Shared, caller: Caller) -> None:
+        self.shared = shared
+        self.caller = caller
+        self.instant = shared.instant()
+        self.facts: Facts = shared.state.facts(caller, self.instant)
+        self._decisions: dict[RelationName, Decision] = {}
+        self.catalog_guards = CatalogGuards(shared.catalog, self.visible_columns)
+        self.standing = self._standing()
+
+    def decision(self, relation: RelationName) -> Decision:
+        """The decision on reading a relation that has a policy."""
+        found = self._decisions.get(relation)
+        if found is None:
+            request = Request(self.caller, relation, Action.SELECT, self.instant)
+            found = self._decisions[relation] = decide(request, self.shared.policies, self.facts)
+        return found
+
+    def _standing(self) -> Denial | None:
+        for relation in self.shared.policies.relations:
+            denial = self.decision(relation).denial
+            return denial if denial is not None and denial.reason in CALLER_LEVEL else None
+        return None
+
+    def visible_columns(self, relation: Relation) -> frozenset[str]:
+        """The columns of a relation that exist for the caller; empty: the relation does not."""
+        owner = self.shared.policy_relation(relation)
+        if owner is not None:
+            decision = self.decision(owner)
+            return frozenset(column.name for column in decision.columns)
+        if relation.kind is RelationKind.VIEW and relation.view_sql is not None and self.sees_through(relation):
+            return frozenset(column.name for column in relation.columns)
+        return frozenset()
+
+    def sees_through(self, view: Relation) -> bool:
+        """Whether every relation and column that a view depends on exists for the caller."""
+        relations = self.shared.catalog.relations
+        for name, column in view.view_columns:
+            visible = self.visible_columns(relations[name]) if name in relations else frozenset()
+            if not visible or (column and column not in visible):
+                return False
+        return bool(view.view_columns)
+
+    def sight(self, relation: Relation) -> Seen:
+        """How a relation stands in the caller's sight."""
+        if self.catalog_guards.has(relation):
+            return Seen.GUARDED
+        owner = self.shared.policy_relation(relation)
+        if owner is not None:
+            decision = self.decision(owner)
+            return Seen.GUARDED if decision.outcome is Outcome.PERMIT and self.visible_columns(relation) else Seen.NOT
+        return Seen.EXPANDED if self.visible_columns(relation) else Seen.NOT
+
+    def guard(self, relation: Relation) -> Guard:
+        """The guard of a relation that stands GUARDED in the caller's sight."""
+        if self.catalog_guards.has(relation):
+            return self.catalog_guards.guard(relation)
+        owner = self.shared.policy_relation(relation)
+        if owner is None:
+            raise InternalError("a relation without policy has no guard")
+        return self.shared.guard(self.decision(owner), relation)
+
+    def still_current(self) -> bool:
+        """Whether the facts are still in force, asked of the state."""
+        ended = self.facts.valid_until is not None and self.facts.valid_until <= self.shared.instant()
+        return not ended and self.shared.state.is_current(self.facts.epoch)
+
+    def value(self, binding: Binding, decisions: tuple[Decision, ...]) -> object:
+        """The value that travels for a binding."""
+        if binding == PARTIES:
+            return self.facts.epoch.parties
+        if binding == EPOCH:
+            return self.facts.epoch.value
+        if binding == VALID_UNTIL:
+            return self.facts.valid_until
+        root, _, rest = binding.name.partition(".")
+        if root == "key":
+            return self.shared.keyring.binding(binding.name).value
+        if root == "purpose" and rest:
+            return rest
+        if root == "consenting":
+            return self.shared.state.consenting(self.shared.policies.purposes.chain(Purpose(rest)), self.instant)
+        if root == "catalog":
+            return self.catalog_guards.value(binding)
+        for decision in decisions:
+            typed = decision.bindings.get(binding.name)
+            if typed is not None:
+                return typed.value
+        raise InternalError("a policy value has no source; nothing was sent")

@@ -1,0 +1,173 @@
+"""One caller's way through the gate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from datagate.audit import AuditRecord
+from datagate.backends.postgres.backend import carry
+from datagate.backends.postgres.statements import ReadStatement, StatementKind
+from datagate.errors import DatagateError, Refused, UndefinedRelation
+from datagate.gate.admitted import Admitted, Explained
+from datagate.gate.rights import CALLER_LEVEL, Rights
+from datagate.gate.shared import Road, Shared, keep
+from datagate.model.caller import Caller
+from datagate.model.catalog import Relation
+from datagate.model.decision import Decision
+from datagate.model.names import RelationName
+from datagate.sql.rewrite import Surroundings
+from datagate.sql.views import Seen
+
+
+class GateSession:
+    """One caller's way through the gate; the caller is fixed."""
+
+    def __init__(self, shared: Shared, caller: Caller, frontend: str) -> None:
+        self._shared = shared
+        self._caller = caller
+        self._frontend = frontend
+        self._rights: Rights | None = None
+        self._admitted: dict[tuple[str, bool], tuple[Admitted, AuditRecord]] = {}
+
+    def refresh(self) -> None:
+        """Forget facts that were read before the caller's rights changed."""
+        self._rights = None
+        self._admitted = {}
+
+    def admit(self, text: str, *, assuming: bool = True) -> Admitted:
+        """Let a statement through, or raise.
+
+        Args:
+            text: one statement in the engine's own style, with ``$n`` for the caller's parameters.
+            assuming: False where a parameter does not fit what was assumed of it.
+
+        Raises:
+            DatagateError: what is wrong with the statement, or why it is refused; the refusal has been recorded.
+        """
+        if not self._shared.state_within:
+            # Statements cannot check a state that lies elsewhere, so it is read anew for each.
+            self.refresh()
+        known = self._admitted.get((text, assuming))
+        if known is not None:
+            admitted, record = known
+            self._shared.audit.record(replace(record, instant=self._shared.recorded_at()))
+            return admitted
+        try:
+            explained = self._explain_anew(text, assuming=assuming)
+        except DatagateError as error:
+            self._record(text, permitted=False, decisions=(), reason=error.audit_reason or error.message)
+            raise
+        record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
+        keep(self._admitted, (text, assuming), (explained.admitted, record))
+        return explained.admitted
+
+    def _explain_anew(self, text: str, *, assuming: bool) -> Explained:
+        """As :meth:`explain`; a refusal stands only if the facts that it came from are still in force.
+
+        What is permitted checks that inside the statement; what is refused is never sent.
+        """
+        rights = self._rights
+        try:
+            return self.explain(text, assuming=assuming)
+        except (Refused, UndefinedRelation):
+            if rights is None or rights.still_current():
+                raise
+        self.refresh()
+        return self.explain(text, assuming=assuming)
+
+    def explain(self, text: str, *, assuming: bool = True) -> Explained:
+        """What :meth:`admit` would send, and why; nothing is recorded and nothing runs."""
+        rights = self._current_rights()
+        if rights.standing is not None:
+            refusal = Refused(CALLER_LEVEL[rights.standing.reason])
+            refusal.audit_reason = f"{rights.standing.reason.value}: {rights.standing.detail}"
+            raise refusal
+        statement = self._shared.read(text)
+        if statement.kind is StatementKind.SESSION:
+            admitted = Admitted(StatementKind.SESSION, statement.canonical, (), 0, frozenset())
+            return Explained(admitted, (), (), "session")
+        road, decisions = self._road(text, statement, rights, assuming=assuming)
+        bindings = road.carried.bindings
+        admitted = Admitted(
+            kind=StatementKind.QUERY,
+            text=road.carried.text,
+            parameters=tuple(rights.value(binding, decisions) for binding in bindings),
+            caller_parameters=statement.parameters,
+            assumptions=road.carried.assumptions,
+        )
+        return Explained(admitted, bindings, decisions, road.carried.by)
+
+    def _current_rights(self) -> Rights:
+        if self._rights is None:
+            self._rights = Rights(self._shared, self._caller)
+        return self._rights
+
+    def _road(
+        self, text: str, statement: ReadStatement, rights: Rights, *, assuming: bool
+    ) -> tuple[Road, tuple[Decision, ...]]:
+        """The rewriting for this caller: shared with callers of the same shapes, or made and verified now."""
+        owners = self._shared.owners(text)
+        if owners is not None:
+            decisions = tuple(rights.decision(owner) for owner in owners)
+            road = self._shared.road((text, assuming, *(decision.shape for decision in decisions)))
+            if road is not None:
+                return road, decisions
+        walk = _Walk(rights)
+        try:
+            carried = carry(text, statement, walk.around(), self._shared.functions, walk.views, assuming=assuming)
+        except UndefinedRelation as error:
+            error.audit_reason = walk.denied or error.message
+            raise
+        decisions = tuple(rights.decision(owner) for owner in walk.owners)
+        road = Road(carried)
+        shapes = tuple(decision.shape for decision in decisions)
+        self._shared.keep_road(text, tuple(walk.owners), (text, assuming, *shapes), road)
+        return road, decisions
+
+    def _record(
+        self, text: str, *, permitted: bool, decisions: tuple[Decision, ...], reason: str | None
+    ) -> AuditRecord:
+        record = AuditRecord(
+            instant=self._shared.recorded_at(),
+            caller=self._caller,
+            frontend=self._frontend,
+            text=text,
+            permitted=permitted,
+            relations=tuple(str(decision.relation) for decision in decisions),
+            rules=tuple(dict.fromkeys(rule for decision in decisions for rule in decision.rules)),
+            policy_version=self._shared.policies.version,
+            reason=reason,
+        )
+        self._shared.audit.record(record)
+        return record
+
+
+class _Walk:
+    """Notes what a rewriting asks of the caller's rights, so that it can be shared by equal askers."""
+
+    def __init__(self, rights: Rights) -> None:
+        self._rights = rights
+        self.owners: dict[RelationName, None] = {}
+        self.views: dict[RelationName, Relation] = {}
+        self.denied: str | None = None
+
+    def around(self) -> Surroundings:
+        """What the passes see."""
+        return Surroundings(self._rights.shared.catalog, self._sight, self._rights.guard)
+
+    def _sight(self, relation: Relation) -> Seen:
+        seen = self._rights.sight(relation)
+        owner = self._rights.shared.policy_relation(relation)
+        if owner is not None:
+            self.owners[owner] = None
+        if seen is Seen.EXPANDED:
+            self.views[relation.name] = relation
+        if seen is Seen.NOT:
+            self.denied = self._why(relation, owner)
+        return seen
+
+    def _why(self, relation: Relation, owner: RelationName | None) -> str:
+        if owner is None:
+            return f"{relation.name} has no policy, or is a view over what the caller may not see"
+        denial = self._rights.decision(owner).denial
+        return f"{relation.name}: {denial.reason.value}: {denial.detail}" if denial else f"{relation.name} is hidden"

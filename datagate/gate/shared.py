@@ -1,0 +1,121 @@
+"""What all callers of one database share: catalog, policies, state, and the caches of work done once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from datagate.audit import Sink
+from datagate.backends.postgres.backend import Carried
+from datagate.backends.postgres.guards import compile_guard
+from datagate.backends.postgres.statements import ReadStatement, read_statement
+from datagate.model.catalog import Catalog, Relation
+from datagate.model.decision import Decision
+from datagate.model.guard import Guard
+from datagate.model.names import RelationName
+from datagate.model.policy import PolicySet
+from datagate.stores.keyring import Keyring
+from datagate.stores.store import StateStore
+
+CONSENTS = '"datagate"."consents"'
+CACHE_SIZE = 4096
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """A rewriting that callers of equal shapes share."""
+
+    carried: Carried
+
+
+class Shared:
+    """What all callers of one database share. Thread-safe: shared state is only ever replaced whole."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        policies: PolicySet,
+        state: StateStore,
+        state_within: bool,
+        keyring: Keyring,
+        audit: Sink,
+        clock: Callable[[], datetime] | None,
+    ) -> None:
+        self.catalog = catalog
+        self.policies = policies
+        self.state = state
+        self.state_within = state_within
+        self.keyring = keyring
+        self.audit = audit
+        self._clock = clock
+        self.functions = catalog.functions | policies.functions
+        self._roads: dict[tuple[object, ...], Road] = {}
+        self._texts: dict[str, ReadStatement] = {}
+        self._owners: dict[str, tuple[RelationName, ...]] = {}
+        self._guards: dict[tuple[object, ...], Guard] = {}
+
+    def instant(self) -> datetime:
+        """The instant to decide at: by the clock that also judges what is in force inside statements."""
+        return self._clock() if self._clock is not None else self.state.now()
+
+    def recorded_at(self) -> datetime:
+        """The instant to record."""
+        return self._clock() if self._clock is not None else datetime.now(UTC)
+
+    def read(self, text: str) -> ReadStatement:
+        """Parse a text, or take it from the cache."""
+        found = self._texts.get(text)
+        if found is None:
+            found = read_statement(text)
+            keep(self._texts, text, found)
+        return found
+
+    def policy_relation(self, relation: Relation) -> RelationName | None:
+        """Whose policy applies: the relation's own, else that of the table it is a partition or child of."""
+        step: Relation | None = relation
+        while step is not None:
+            if step.name in self.policies.relations:
+                return step.name
+            step = self.catalog.relations.get(step.parent) if step.parent is not None else None
+        return None
+
+    def road(self, key: tuple[object, ...]) -> Road | None:
+        """A rewriting made before for the same text and shapes."""
+        return self._roads.get(key)
+
+    def owners(self, text: str) -> tuple[RelationName, ...] | None:
+        """The relations whose policies decided on this text before; None for a text not seen yet."""
+        return self._owners.get(text)
+
+    def keep_road(self, text: str, owners: tuple[RelationName, ...], key: tuple[object, ...], road: Road) -> None:
+        """Keep a rewriting."""
+        keep(self._owners, text, owners)
+        keep(self._roads, key, road)
+
+    def guard(self, decision: Decision, relation: Relation) -> Guard:
+        """The guard that a decision prescribes for a relation."""
+        key = (relation.oid, decision.shape)
+        found = self._guards.get(key)
+        if found is None:
+            found = compile_guard(
+                decision,
+                relation,
+                self.catalog,
+                CONSENTS if self.state_within else None,
+                check_facts=self.state_within,
+            )
+            keep(self._guards, key, found)
+        return found
+
+
+def keep(cache: dict[Key, Value], key: Key, value: Value) -> None:
+    """Keep an entry; a full cache is dropped whole, which is rare and cheap to make good."""
+    if len(cache) >= CACHE_SIZE:
+        cache.clear()
+    cache[key] = value
