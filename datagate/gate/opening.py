@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from sqlalchemy import Engine, create_engine
@@ -12,6 +13,7 @@ from sqlalchemy import Engine, create_engine
 from datagate.audit import LoggingSink, Sink
 from datagate.backends.postgres import masks
 from datagate.backends.postgres.catalog import read_catalog
+from datagate.backends.postgres.examples import run_examples
 from datagate.backends.postgres.guards import quote
 from datagate.backends.postgres.predicate import PostgresPredicates
 from datagate.errors import PolicyError
@@ -21,6 +23,7 @@ from datagate.model.caller import Caller
 from datagate.model.catalog import Catalog
 from datagate.model.policy import PolicySet
 from datagate.policy.check import check_catalog, check_functions, check_types
+from datagate.policy.load import read_source
 from datagate.stores.keyring import Keyring
 from datagate.stores.store import StateStore
 
