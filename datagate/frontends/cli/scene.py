@@ -32,16 +32,13 @@ class Scene:
 
     def opening(self, version: int, customers: int, policies: Path, role: str, query: str) -> None:
         """What is set up, and the query."""
+        set_up = f"PostgreSQL {version} of its own; a bank of {customers:,} customers; policies in {policies}."
+        self._print(Text.assemble(("datagate demo", "bold"), f"  {set_up}"), indent=0)
         self._print(
-            Text.assemble(
-                ("datagate demo", "bold"),
-                f"  PostgreSQL {version} of its own, a bank of {customers:,} customers, policies in {policies}.\n",
-                f"Every statement goes through the driver and runs as the role {role}, which may only read.\n\n",
-                "One query, eight callers:  ",
-                (query, "bold green"),
-            ),
-            indent=0,
+            Text(f"Statements go through the driver, and run as the role {role}, which may only read."), indent=0
         )
+        self._console.print()
+        self._print(Text.assemble("One query, eight callers:  ", (query, "bold green")), indent=0)
 
     def title(self, title: str, caller: Caller) -> None:
         """Who asks."""
@@ -61,9 +58,8 @@ class Scene:
         """How many rows, why not more; the first of them, why they look so; what is hidden."""
         count = len(answer.rows)
         self._lines([Line(f"rule {each.name}", (each.source,)) for each in traced.rules])
-        self._print(
-            Text.assemble((f"{count:,} of {total:,} rows", "bold yellow"), f"; hidden are {total - count:,} without")
-        )
+        hidden = f"; {total - count:,} are hidden by the conditions" if total > count else ""
+        self._print(Text.assemble((f"{count:,} of {total:,} rows", "bold yellow"), hidden))
         self._lines([Line(f"  {'  ' * line.depth}{line.text}", line.sources) for line in traced.rows])
         if count:
             self._rows(answer, traced)
