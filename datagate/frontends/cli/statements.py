@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import psycopg
 import typer
 
+from datagate.audit import Sink
 from datagate.backends.postgres.layout import laid_out
 from datagate.errors import DatagateError
 from datagate.frontends import driver
@@ -30,6 +33,7 @@ from datagate.frontends.cli.options import (
     connection_fault,
     keyring,
     sink,
+    store,
 )
 from datagate.frontends.cli.results import print_result, result_of
 from datagate.frontends.cli.trace import Line, Trace, trace
@@ -61,15 +65,10 @@ def query(
     caller = caller_of(principal, actor, actor_kind, mandate, purpose)
     # Refusals are told once, by the error; records go to a file, or to whoever listens to Python's logging.
     logging.getLogger("datagate.audit").addHandler(logging.NullHandler())
-    with driver.connect(
-        dsn,
-        caller=caller,
-        policies=policies,
-        state=state,
-        keyring=keyring(),
-        audit=sink(audit),
-        autocommit=True,
-    ) as connection:
+    with (
+        _gate(dsn, state, policies, sink(audit)) as gate,
+        driver.connect(dsn, caller=caller, gate=gate, autocommit=True) as connection,
+    ):
         cursor = connection.execute(_text(sql))
         print_result(result_of(cursor), format_)
 
@@ -91,18 +90,26 @@ def explain(
     is SQL. For stewards: a refusal comes with its reason, which the caller would not be told.
     """
     caller = caller_of(principal, actor, actor_kind, mandate, purpose)
-    try:
-        gate = Gate.open(dsn, policies=policies, state=state, keyring=keyring())
-    except psycopg.Error as error:
-        raise connection_fault(error) from None
-    try:
-        explained = gate.session(caller, frontend="cli").explain(_text(sql))
-    except DatagateError as error:
-        if error.audit_reason and error.audit_reason != error.message:
-            error.message = f"{error.message} (for stewards: {error.audit_reason})"
-        raise
-    for line in _explained(gate, caller, explained):
-        print(line)
+    with _gate(dsn, state, policies, None) as gate:
+        try:
+            explained = gate.session(caller, frontend="cli").explain(_text(sql))
+        except DatagateError as error:
+            if error.audit_reason and error.audit_reason != error.message:
+                error.message = f"{error.message} (for stewards: {error.audit_reason})"
+            raise
+        for line in _explained(gate, caller, explained):
+            print(line)
+
+
+@contextmanager
+def _gate(dsn: str, state: str | None, policies: Path, audit: Sink | None) -> Iterator[Gate]:
+    """A gate whose state is closed at the end."""
+    with store(dsn, state) as found:
+        try:
+            gate = Gate.open(dsn, policies=policies, state=found, keyring=keyring(), audit=audit)
+        except psycopg.Error as error:
+            raise connection_fault(error) from None
+        yield gate
 
 
 def _text(sql: str) -> str:
