@@ -28,7 +28,7 @@ def named_columns(tree: exp.Expression, references: Sequence[Reference], more: f
     return frozenset(names)
 
 
-def _names_all(node: exp.Expression, aliases: set[str]) -> bool:
+def _names_all(node: exp.Expr, aliases: set[str]) -> bool:
     """Whether the node means columns without naming them: ``*``, NATURAL, a whole row."""
     match node:
         case exp.Star():

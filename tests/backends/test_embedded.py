@@ -174,7 +174,7 @@ def _any() -> Binaries:
 def _reachable(tmp_path: Path) -> Path:
     """When root runs the tests, the server is another OS user who must get to its files."""
     for part in (tmp_path, *tmp_path.parents):
-        if part.owner() == Path.home().owner() and part.name.startswith("pytest-"):
+        if part.owner() == Path.home().owner() and part.name.startswith(("pytest-", "popen-")):
             part.chmod(0o755)
     tmp_path.chmod(0o755)
     return tmp_path
