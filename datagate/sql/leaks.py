@@ -283,7 +283,9 @@ class _Finder:
 
         def query(inner: exp.Expression) -> Knowledge:
             exists = isinstance(inner, exp.Exists)
-            output = outputs[id(inner.this if exists else inner)]
+            output = outputs.get(id(inner.this if exists else inner))
+            if output is None:
+                return LEAKY
             if exists:
                 return Knowledge(output.leakproof, "bool")
             known = output.columns[0][1] if output.columns and len(output.columns) == 1 else None
@@ -361,7 +363,7 @@ class _Finder:
 
 def _subqueries(node: exp.Expression) -> Iterable[exp.Expression]:
     """The outermost queries inside an expression (or the expression itself)."""
-    if isinstance(node, exp.Query):
+    if isinstance(node, exp.Query | exp.Values):
         yield node
         return
     for value in node.args.values():
