@@ -25,7 +25,8 @@ from tests.twin.compare import Outcome, check_statement
 from tests.twin.consents import answers_of
 from tests.twin.rows import Connection
 
-STATEMENT_TIMEOUT = "30s"
+# A guard that asks of other relations is a join of its own, and counts for what PostgreSQL plans together.
+OPTIONS = "-c statement_timeout=30s -c from_collapse_limit=20"
 
 
 class Server(Protocol):
@@ -116,8 +117,10 @@ class Pairs:
         return self._connect(dsn)
 
     def _connect(self, dsn: str) -> Connection:
-        options = f"-c statement_timeout={STATEMENT_TIMEOUT}"
-        return self._closing.enter_context(psycopg.connect(dsn, autocommit=True, options=options))
+        connection = self._closing.enter_context(psycopg.connect(dsn, autocommit=True, options=OPTIONS))
+        for name, value in self.gate.session_settings:
+            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        return connection
 
 
 def record(dsn: str, world: World) -> None:
