@@ -79,14 +79,10 @@ def print_result(result: Result, format_: Format, out: TextIO | None = None) -> 
 
 
 def print_records(names: Sequence[str], records: Iterable[Sequence[object]], format_: Format) -> None:
-    """Print records of our own: text, numbers, None, or what JSON can spell."""
-    rows = [tuple(None if value is None else _plain(value) for value in record) for record in records]
+    """Print records of our own, as text."""
+    rows = [tuple(None if value is None else str(value) for value in record) for record in records]
     columns = tuple(Column(name, 0) for name in names)
     print_result(Result(columns, rows, ""), format_)
-
-
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def printable(text: str) -> str:
