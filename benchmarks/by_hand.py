@@ -99,7 +99,8 @@ def forms(policy: str, text: str, columns: Columns) -> dict[str, str]:
     if policy == "through":
         bodies_by_join = {**bodies, **_joined(columns, text)}
         out["subquery, JOIN"] = _inlined(text, bodies_by_join)
-        out["CTE"] = _with(text, {**bodies, **_through_ctes(columns, text)})
+        ctes = _through_ctes(columns, text)
+        out["CTE"] = _with(text, ctes | {name: body for name, body in bodies.items() if name not in ctes})
     else:
         out["CTE"] = _with(text, bodies)
         out["WHERE"] = _in_where(text, columns)
@@ -130,12 +131,11 @@ def _joined(columns: Columns, text: str) -> dict[str, str]:
 
 def _through_ctes(columns: Columns, text: str) -> dict[str, str]:
     """Each CTE reads the one before it."""
-    visible = f"SELECT c_custkey FROM tpch.customer WHERE {_OWN['customer']}"
+    visible = "o_custkey IN (SELECT c_custkey FROM visible_customer)"
     return {
-        "visible_customer": visible,
-        "visible_order": "SELECT o_orderkey FROM tpch.orders WHERE o_custkey IN (SELECT c_custkey FROM visible_customer)",
-        "orders": f"SELECT {_targets('orders', columns, text)} FROM tpch.orders"
-        " WHERE o_custkey IN (SELECT c_custkey FROM visible_customer)",
+        "visible_customer": f"SELECT c_custkey FROM tpch.customer WHERE {_OWN['customer']}",
+        "visible_order": f"SELECT o_orderkey FROM tpch.orders WHERE {visible}",
+        "orders": f"SELECT {_targets('orders', columns, text)} FROM tpch.orders WHERE {visible}",
         "lineitem": f"SELECT {_targets('lineitem', columns, text)} FROM tpch.lineitem"
         " WHERE l_orderkey IN (SELECT o_orderkey FROM visible_order)",
     }

@@ -1,9 +1,9 @@
 """What the driver costs: ``python -m benchmarks.driver [--json FILE] [--check] [--quick]``.
 
 A point SELECT by primary key, and a fetch of 400,000 rows, through ``datagate.connect`` against plain psycopg with the
-same statement. The policy filters rows and masks two columns; the caller's regions are all there are, so that both sides
-fetch as many rows; the statement checks the caller's rights inside itself. Between the two stands psycopg with the
-rewritten text and its parameters: what lies below it is the server's work, above it the driver's.
+same statement. The policy filters rows and masks two columns; the caller's regions are all there are, so that both
+sides fetch as many rows; the statement checks the caller's rights inside itself. Between the two stands psycopg with
+the rewritten text and its parameters: what lies below it is the server's work, above it the driver's.
 
 Psycopg prepares a statement at its sixth run. Each variant has connections of its own: with autocommit or in one
 transaction, prepared as psycopg does it by default or never.
@@ -30,6 +30,7 @@ from benchmarks.harness import (
     micro,
     milli,
     server,
+    settle,
 )
 from datagate.audit import LoggingSink
 from datagate.backends.postgres.embedded import EmbeddedPostgres
@@ -71,7 +72,7 @@ def create(running: EmbeddedPostgres) -> str:
         store.create()
         store.grant_role("olga", "operator")
         store.grant_attribute("olga", "regions", REGIONS)
-        connection.execute("VACUUM ANALYZE")
+    settle(dsn)
     return dsn
 
 

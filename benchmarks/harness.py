@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
+
 from datagate.audit import AuditRecord
 from datagate.backends.postgres.embedded import EmbeddedPostgres, find_binaries
 
@@ -146,6 +148,14 @@ def server(version: int | None = None) -> Iterator[EmbeddedPostgres]:
         yield running
 
 
+def settle(dsn: str) -> None:
+    """Bring a loaded database to rest: statistics, and pages known to be visible to all."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        # VACUUM takes rows for visible to all only once their commit has reached the disk.
+        connection.execute("CHECKPOINT")
+        connection.execute("VACUUM ANALYZE")
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
     """A figure that has to stay at or below its limit (or, for a floor, at or above)."""
@@ -153,7 +163,7 @@ class Bar:
     name: str
     figure: float
     limit: float
-    unit: str = "×"
+    unit: str = "x"
     floor: bool = False
 
     @property
@@ -217,7 +227,7 @@ class Report:
         self.tables.append(Table(name, title, headings))
         return self.tables[-1]
 
-    def bar(self, name: str, figure: float, limit: float, unit: str = "×", *, floor: bool = False) -> None:
+    def bar(self, name: str, figure: float, limit: float, unit: str = "x", *, floor: bool = False) -> None:
         """Hold a figure to its limit."""
         self.bars.append(Bar(name, figure, limit, unit, floor))
 

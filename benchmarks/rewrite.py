@@ -1,10 +1,10 @@
 """What the road costs before a statement is sent: ``python -m benchmarks.rewrite [--json FILE] [--check] [--quick]``.
 
 Cold: a text that the gate has not seen, from ``GateSession.admit`` to verified text and parameters: parse, inventory,
-guard, render, verify, record. The caller's decisions and compiled guards are warm, as they are from a session's second
-statement on; nothing that belongs to the text is (each run sends the query with some white space more). Warm: ``admit``
-on a text that the session has sent before. Over TPC-H's 22 queries as the regional analyst of ``fixtures/tpch``, who has
-row filters through two relations, masks, and consent.
+guard, render, verify, record. The caller's decisions and compiled guards are warm, as they are from a session's
+second statement on; nothing that belongs to the text is (each run sends the query with some white space more). Warm:
+``admit`` on a text that the session has sent before. Over TPC-H's 22 queries as the regional analyst of
+``fixtures/tpch``, who has row filters through two relations, masks, and consent.
 
 The road waits for nothing, so that the bars are held to processor time: what else the machine does is not in it. The
 table has the time on the wall too.

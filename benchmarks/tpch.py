@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import psycopg
 
+from benchmarks.harness import settle
 from datagate.backends.postgres.embedded import EmbeddedPostgres
 from datagate.gate import state_engine
 from datagate.stores.store import StateStore
@@ -23,6 +24,5 @@ def create(server: EmbeddedPostgres, scale: Decimal, world: World) -> str:
     store = StateStore(state_engine(dsn))
     store.create()
     world.record(store)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("VACUUM ANALYZE")
+    settle(dsn)
     return dsn
