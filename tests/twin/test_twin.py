@@ -41,7 +41,7 @@ CREATE TABLE shop.unpoliced (x int);
 
 CONFIGURATION = """
 purposes: {marketing: {contains: {marketing.email: By e-mail.}}, service: Serving.}
-roles: [seller, boss, helper]
+roles: [seller, boss, aide]
 attributes: {city: text, cities: 'text[]', since: date}
 tags: [key, name, plain]
 scopes:
@@ -78,12 +78,12 @@ rules:
     to: {role: boss}
     show: all
     masks: {mood: null, city: {keep_first: 1}}
-  - permit: helpers
-    to: {role: helper}
+  - permit: aides
+    to: {role: aide}
     rows: mood = 'sad'
     show: [id, name, mood]
     masks: {name: {keep_last: 1}}
-  - restrict: helpers-by-agent
+  - restrict: aides-by-agent
     when: {actor.kind: agent}
     masks: {name: {keep_first: 2}}
 """
@@ -107,7 +107,7 @@ WORLD = World(
         "sue": entitled("seller", city="Bonn"),
         "sid": entitled("seller"),
         "bea": entitled("boss"),
-        "hal": entitled("helper"),
+        "hal": entitled("aide"),
     },
     mandates=(
         Grant("m1", "bea", "hal", "desk", ("service",), {"person": 2}, sub_delegable=1),
@@ -249,7 +249,7 @@ def test_a_sub_mandate_is_the_intersection_of_its_chain(ask: Ask) -> None:
 
 
 def test_a_scope_may_intersect_the_actor(ask: Ask) -> None:
-    """The boss's and the helper's own rules: sad people, under the masks of both; a shared restrict counts once."""
+    """The boss's and the aide's own rules: sad people, under the masks of both; a shared restrict counts once."""
     caller = Caller.of("bea", actor="hal", actor_kind="agent", mandate="m3", purpose="service")
     assert ask(caller, "SELECT * FROM people") == [(2, "***", None), (4, "***", None)]
 
