@@ -57,11 +57,10 @@ class Tally:
 
 def named(tree: Any, kind: str) -> Iterator[dict[str, Any]]:
     """Every node of one kind in a tree of libpg_query's."""
+    fields = {"RangeVar": ("relation", "rel"), "TypeName": ("typeName", "typname")}.get(kind, ())
     if isinstance(tree, dict):
         for key, value in tree.items():
-            if key == kind or (kind == "RangeVar" and key in ("relation", "rel") and "relname" in value):
-                yield value
-            elif kind == "TypeName" and key in ("typeName", "typname") and isinstance(value, dict):
+            if isinstance(value, dict) and (key == kind or (key in fields and value.keys() & {"relname", "names"})):
                 yield value
             yield from named(value, kind)
     elif isinstance(tree, list):
@@ -79,10 +78,18 @@ def world(text: str) -> tuple[Surroundings, frozenset[str]]:
     tree = parse_tree(text)
     names = sorted({name for node in named(tree, "ColumnRef") for name in strings(node["fields"])} | {"oid"})
     relations = {}
-    variables = [(node.get("schemaname"), node["relname"]) for node in named(tree, "RangeVar")]
+    variables: list[tuple[str | None, str]] = [
+        (node.get("schemaname"), node["relname"]) for node in named(tree, "RangeVar")
+    ]
     lookups = [(lookup.relation.schema, lookup.relation.name) for lookup in ENGINE.lookups.values()]
     catalogs = [("pg_catalog", name) for name in ("pg_class", "pg_type", "pg_proc", "pg_namespace", "pg_constraint")]
-    for number, (schema, name) in enumerate(variables + lookups + catalogs, 1):
+    literals = [
+        tuple(node["arg"]["A_Const"]["sval"]["sval"].rpartition(".")[::2])
+        for node in named(tree, "TypeCast")
+        if node["typeName"]["names"][-1]["String"]["sval"] == "regclass" and "sval" in node["arg"].get("A_Const", {})
+    ]
+    variables += [(schema or None, name) for schema, name in literals]
+    for number, (schema, name) in enumerate([*variables, *lookups, *catalogs], 1):
         home = schema or ("pg_catalog" if name.startswith("pg_") else "public")
         columns = tuple(
             Column(column, place, "text", "pg_catalog", "text", "text", False, False, False, "")
@@ -104,7 +111,7 @@ def world(text: str) -> tuple[Surroundings, frozenset[str]]:
         types=types,
         user_operators=frozenset(),
         user_functions=frozenset(),
-        engine_functions=frozenset({"lower"}),
+        engine_functions=frozenset({"lower", "array_in"}),
     )
     return Surroundings(catalog, lambda _: Seen.GUARDED, guard), functions - frozenset(ENGINE.lookups)
 

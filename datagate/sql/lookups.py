@@ -9,35 +9,72 @@ from sqlglot import exp
 from datagate.model.catalog import Catalog, Relation
 from datagate.model.lookup import Lookup
 from datagate.model.names import RelationName
-from datagate.sql.dialect.nodes import Call, GuardText, TypeName
+from datagate.sql.dialect import parse_canonical
+from datagate.sql.dialect.nodes import Call, GuardText, RawString, TypeName
 
 _PURE = (exp.Column, exp.Identifier, exp.Literal, exp.Parameter, exp.Cast, TypeName, exp.Paren, exp.Bracket, exp.Null)
 
 
-def find_lookups(tree: exp.Expression, lookups: Mapping[str, Lookup]) -> list[tuple[Call, Lookup]]:
-    """The calls of such functions, innermost last, whose OID argument is the same when it is computed twice.
+def find_lookups(tree: exp.Expression, lookups: Mapping[str, Lookup]) -> list[tuple[exp.Expression, Lookup]]:
+    """The calls of such functions, and casts to such types, whose OID is the same when it is computed twice.
 
-    Others are left as they are, and the verifier refuses their function.
+    Others are left as they are, and the verifier refuses them.
     """
     found = []
-    for call in tree.find_all(Call):
-        lookup = lookups.get(call.name)
-        if lookup is None or call.schema not in (None, "pg_catalog") or len(call.expressions) <= lookup.argument:
+    for node in tree.find_all(Call, exp.Cast):
+        lookup = _lookup(node, lookups)
+        if lookup is None:
             continue
-        if all(isinstance(node, _PURE) for node in call.expressions[lookup.argument].walk()):
-            found.append((call, lookup))
+        if _named_by_parameter(node):
+            found.append((node, lookup))
+            continue
+        oid = _oid(node, lookup)
+        if oid is not None and all(isinstance(part, _PURE) for part in oid.walk()):
+            found.append((node, lookup))
     return found
 
 
-def condition_lookups(calls: list[tuple[Call, Lookup]], bodies: Mapping[RelationName, str]) -> None:
+def _lookup(node: exp.Expression, lookups: Mapping[str, Lookup]) -> Lookup | None:
+    if isinstance(node, Call):
+        return lookups.get(node.name) if node.schema in (None, "pg_catalog") else None
+    target = node.args["to"]
+    if not isinstance(target, TypeName) or target.args.get("dimensions") or target.schema not in (None, "pg_catalog"):
+        return None
+    return lookups.get(f"::{target.internal}")
+
+
+def _named_by_parameter(node: exp.Expression) -> bool:
+    """``$n::regclass``, which finds a relation by the name in a parameter: it becomes ``to_regclass($n)``."""
+    return (
+        isinstance(node, exp.Cast) and isinstance(node.this, exp.Parameter) and node.args["to"].internal == "regclass"
+    )
+
+
+def _oid(node: exp.Expression, lookup: Lookup) -> exp.Expression | None:
+    """What is looked up; None where a literal names it."""
+    if isinstance(node, Call):
+        return node.expressions[lookup.argument] if lookup.argument < len(node.expressions) else None
+    inner: exp.Expression = node.this
+    return None if isinstance(inner, exp.Literal | exp.Parameter | RawString) else inner
+
+
+def condition_lookups(calls: list[tuple[exp.Expression, Lookup]], bodies: Mapping[RelationName, str]) -> None:
     """Put each call inside a CASE, in place; ``bodies`` has the guard of each catalog."""
     for call, lookup in reversed(calls):
         name = exp.Identifier(this=lookup.relation.name, quoted=True)
         catalog = exp.Subquery(this=GuardText(this=bodies[lookup.relation]), alias=exp.TableAlias(this=name))
         column = exp.Column(this=exp.Identifier(this=lookup.column, quoted=True), table=name.copy())
         query = exp.Select(expressions=[column], from_=exp.From(this=catalog))
-        condition = exp.In(this=call.expressions[lookup.argument].copy(), query=query)
-        case = exp.Case(ifs=[exp.If(this=condition, true=call.copy())])
+        if _named_by_parameter(call):
+            looked_up = parse_canonical(f"SELECT pg_catalog.to_regclass(${call.this.name}::pg_catalog.text)")
+            replacement: exp.Expression = looked_up.expressions[0]
+            oid: exp.Expression | None = replacement
+        else:
+            replacement, oid = call, _oid(call, lookup)
+        if oid is None:
+            continue
+        condition = exp.In(this=oid.copy(), query=query)
+        case = exp.Case(ifs=[exp.If(this=condition, true=replacement.copy())])
         call.replace(case)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from datagate.model.names import RelationName
 from datagate.verify.mismatch import forbidden
-from datagate.verify.names import PLAIN_NAME, Names, names_things
+from datagate.verify.names import PLAIN_NAME, Names
 from datagate.verify.tree import Tree, strings
 
 
@@ -77,17 +77,24 @@ class Checks:
         if "RangeVar" not in node["relation"] or node.keys() - {"relation", "method", "args", "repeatable"}:
             raise forbidden("TABLESAMPLE of anything but a relation")
 
-    def is_regclass_of_known(self, cast: Tree) -> bool:
-        """Whether a cast is ``'name'::regclass`` for a relation of the engine's own, or one that is guarded."""
+    def is_name_of_known(self, cast: Tree) -> bool:
+        """Whether a cast is ``'name'::regclass`` of a relation of the engine's own or one that is guarded.
+
+        Or ``'name'::regtype`` of a listed type, or ``'name'::regproc`` of a function of the engine's own.
+        """
         type_names = strings(cast["typeName"]["names"])
-        if not names_things(type_names[-1]):
-            return False
         literal = cast["arg"].get("A_Const", {}).get("sval", {}).get("sval")
-        plain_type = cast["typeName"].keys() == {"names", "typemod"} and (
-            type_names in (["regclass"], ["pg_catalog", "regclass"])
-        )
+        plain_type = cast["typeName"].keys() == {"names", "typemod"} and type_names[:-1] in ([], ["pg_catalog"])
         if not plain_type or literal is None or not PLAIN_NAME.fullmatch(literal):
             return False
         schema, _, name = literal.rpartition(".")
-        relation = self.names.relation(schema or None, name)
-        return relation is not None and (relation.schema == "pg_catalog" or relation in self.guarded)
+        match type_names[-1]:
+            case "regclass":
+                relation = self.names.relation(schema or None, name)
+                return relation is not None and (relation.schema == "pg_catalog" or relation in self.guarded)
+            case "regtype":
+                return schema in ("", "pg_catalog") and name in self.names.catalog.types
+            case "regproc":
+                return schema in ("", "pg_catalog") and name in self.names.catalog.engine_functions
+            case _:
+                return False

@@ -19,6 +19,15 @@ def condition(lookup: Lookup, oid: Tree, guard: Tree) -> Tree:
     return {"SubLink": {"subLinkType": "ANY_SUBLINK", "testexpr": oid, "subselect": {"SelectStmt": query}}}
 
 
+def by_name(parameter: Tree) -> Tree:
+    """The tree of ``pg_catalog.to_regclass($n::pg_catalog.text)``: stable, so the same twice within a statement."""
+    system = {"String": {"sval": "pg_catalog"}}
+    text = {"names": [system, {"String": {"sval": "text"}}], "typemod": -1}
+    name = [system, {"String": {"sval": "to_regclass"}}]
+    argument = {"TypeCast": {"arg": parameter, "typeName": text}}
+    return {"FuncCall": {"funcname": name, "args": [argument], "funcformat": "COERCE_EXPLICIT_CALL"}}
+
+
 def is_constant_in_row(node: Tree) -> bool:
     """Whether an expression gives the same value when it is computed twice: made of columns and constants."""
     kind = kind_of(node)

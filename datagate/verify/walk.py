@@ -12,7 +12,7 @@ from datagate.model.names import RelationName
 from datagate.verify.checks import Checks
 from datagate.verify.fence import Place, Source, check_conjuncts, conjuncts, unfence
 from datagate.verify.grammar import GRAMMAR, NODE, NODES, OWN, SINCE, VALUE
-from datagate.verify.lookup import condition, is_constant_in_row
+from datagate.verify.lookup import by_name, condition, is_constant_in_row
 from datagate.verify.mismatch import Mismatch, MismatchKind, differs, forbidden, unguarded
 from datagate.verify.names import Names
 from datagate.verify.prescription import Prescription, read_guard, read_view
@@ -82,6 +82,9 @@ class Walk:
         if o.keys() != f.keys():
             if o.keys() == {"FuncCall"} and f.keys() == {"CaseExpr"}:
                 self._lookup(o["FuncCall"], f["CaseExpr"], scope)
+                return
+            if o.keys() == {"TypeCast"} and f.keys() == {"CaseExpr"}:
+                self._name_cast(o["TypeCast"], f["CaseExpr"], scope)
                 return
             raise differs(f"{kind_of(o) or 'a missing node'}, now {kind_of(f) or 'missing'}")
         for kind, body in o.items():
@@ -284,22 +287,55 @@ class Walk:
         lookup = self.lookups.get(name[-1]) if name[:-1] in ([], ["pg_catalog"]) else None
         if lookup is None or name[-1] in self.names.catalog.user_functions:
             raise differs("FuncCall, now CaseExpr")
-        prescription = self.prescriptions.get(lookup.relation)
-        if prescription is None or prescription.guard is None or o.keys() - {"funcname", "args", "funcformat"}:
-            raise unguarded(f"no guard is prescribed for {lookup.relation}")
-        match f:
-            case {"args": [{"CaseWhen": {"expr": held, "result": {"FuncCall": call}}}], **rest} if not rest:
-                pass
-            case _:
-                raise differs(f"the condition on {name[-1]}")
+        if o.keys() - {"funcname", "args", "funcformat"}:
+            raise forbidden(f"{name[-1]} with more than arguments")
+        call = self._held(f, "FuncCall", name[-1])
         arguments = call.get("args", ())
         oid = arguments[lookup.argument] if lookup.argument < len(arguments) else {}
+        self._hold(f, oid, lookup, name[-1])
+        self._fields("FuncCall", o, call, scope)
+
+    def _name_cast(self, o: Tree, f: Tree, scope: Scope) -> None:
+        """A cast of an OID to a type that shows the name of what has it, held to the catalog in the same way."""
+        names = strings(o["typeName"]["names"])
+        lookup = self.lookups.get(f"::{names[-1]}") if names[:-1] in ([], ["pg_catalog"]) else None
+        if lookup is None or o["typeName"].keys() != {"names", "typemod"}:
+            raise differs("TypeCast, now CaseExpr")
+        if o["arg"].keys() == {"ParamRef"} and names[-1] == "regclass":
+            # The name of a relation in a parameter: NULL where the caller sees none of that name.
+            call = self._held(f, "FuncCall", names[-1])
+            if {"FuncCall": call} != by_name(o["arg"]):
+                raise differs("TypeCast")
+            self._hold(f, {"FuncCall": call}, lookup, names[-1], stable=True)
+            self._node(o["arg"], o["arg"], scope)
+            return
+        cast = self._held(f, "TypeCast", names[-1])
+        if "A_Const" in cast["arg"] or cast["typeName"] != o["typeName"] or cast.keys() != o.keys():
+            raise differs("TypeCast")
+        self._hold(f, cast["arg"], lookup, names[-1])
+        self._node(o["arg"], cast["arg"], scope)
+
+    def _held(self, f: Tree, kind: str, what: str) -> Tree:
+        """The node inside ``CASE WHEN … THEN node END``."""
+        match f:
+            case {"args": [{"CaseWhen": {"result": result}}], **rest} if not rest and result.keys() == {kind}:
+                inner: Tree = result[kind]
+                return inner
+            case _:
+                raise differs(f"the condition on {what}")
+
+    def _hold(self, f: Tree, oid: Tree, lookup: Lookup, what: str, *, stable: bool = False) -> None:
+        """Refuse a condition that is not the guard's, or an OID that may change between condition and use."""
+        prescription = self.prescriptions.get(lookup.relation)
+        if prescription is None or prescription.guard is None:
+            raise unguarded(f"no guard is prescribed for {lookup.relation}")
         guard = read_guard(prescription.guard, lookup.relation)
-        if held != condition(lookup, oid, guard.body(only=False, sample=None)) or not is_constant_in_row(oid):
-            raise unguarded(f"{name[-1]} is not held to the guard of {lookup.relation}")
+        (arm,) = f["args"]
+        expected = condition(lookup, oid, guard.body(only=False, sample=None))
+        if arm["CaseWhen"].get("expr") != expected or not (stable or is_constant_in_row(oid)):
+            raise unguarded(f"{what} is not held to the guard of {lookup.relation}")
         self.names.check_operators("=")
         self.guard_parameters |= guard.parameters
-        self._fields("FuncCall", o, call, scope)
 
     def _column_ref(self, o: Tree, f: Tree, scope: Scope) -> None:
         """Equal; or ``schema.table.column`` that lost its schema, which :class:`Ranges` judges at the end."""
@@ -314,6 +350,6 @@ class Walk:
             self.ranges.add_reference(strings(fields[-2:]))
 
     def _type_cast(self, o: Tree, f: Tree, scope: Scope) -> None:
-        """To a type that is listed; or ``'name'::regclass``, the same in both."""
-        if o != f or not self.checks.is_regclass_of_known(o):
+        """To a type that is listed; or ``'name'::regclass`` and its like, the same in both."""
+        if o != f or not self.checks.is_name_of_known(o):
             self._fields("TypeCast", o, f, scope)

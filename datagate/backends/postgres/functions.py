@@ -48,11 +48,16 @@ CATALOG_FUNCTIONS: Mapping[str, str] = MappingProxyType(
         "pg_table_is_visible": "pg_class",
         "pg_type_is_visible": "pg_type",
         "pg_collation_is_visible": "pg_collation",
+        "::regclass": "pg_class",
+        "::regtype": "pg_type",
+        "::regnamespace": "pg_namespace",
+        "::regproc": "pg_proc",
     }
 )
 """Functions that look a catalog object up by OID: by name, the catalog that must show the OID to the caller.
 
-Such a call goes out as ``CASE WHEN oid IN (SELECT oid FROM <guarded catalog>) THEN f(oid, …) END``.
+``::regclass`` and its like stand for casts of an OID to those types, which show the name of what has it. Such a call
+goes out as ``CASE WHEN oid IN (SELECT oid FROM <guarded catalog>) THEN f(oid, …) END``.
 """
 
 OID_ARGUMENT: Mapping[str, int] = MappingProxyType({"pg_get_expr": 1})
