@@ -32,11 +32,10 @@ class Scene:
 
     def opening(self, version: int, customers: int, policies: Path, role: str, query: str) -> None:
         """What is set up, and the query."""
-        set_up = f"PostgreSQL {version} of its own; a bank of {customers:,} customers; policies in {policies}."
-        self._print(Text.assemble(("datagate demo", "bold"), f"  {set_up}"), indent=0)
-        self._print(
-            Text(f"Statements go through the driver, and run as the role {role}, which may only read."), indent=0
-        )
+        what = f"  a bank of {customers:,} customers in a PostgreSQL {version} of its own"
+        self._print(Text.assemble(("datagate demo", "bold"), what), indent=0)
+        self._print(Text(f"statements run as the role {role}, which may only read"))
+        self._console.print(Text(f"{' ' * _INDENT}policies in {policies}"), soft_wrap=True)
         self._console.print()
         self._print(Text.assemble("One query, eight callers:  ", (query, "bold green")), indent=0)
 
