@@ -83,11 +83,17 @@ class Gate(Shared):
     def session_settings(self) -> tuple[tuple[str, str], ...]:
         """Settings that a frontend puts on every upstream connection before anything else.
 
-        What names and literals mean must be what it meant when the catalog was read, whatever the connection string,
+        What names and literals mean must be what it was when the catalog was read, whatever the connection string,
         the role or the database says.
         """
         path = ", ".join(quote(schema) for schema in self.catalog.search_path if schema != "pg_catalog")
-        return (("search_path", path), ("standard_conforming_strings", "on"), ("transform_null_equals", "off"))
+        return (
+            ("search_path", path),
+            ("standard_conforming_strings", "on"),
+            ("transform_null_equals", "off"),
+            # A guard whose filter is an EXISTS counts as one more join; by default the planner stops at eight.
+            ("from_collapse_limit", "20"),
+        )
 
 
 def load_proven(directory: Path, catalog: Catalog, connection: psycopg.Connection[Any]) -> PolicySet:

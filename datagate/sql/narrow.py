@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from datagate.sql.dialect.nodes import Call
+from datagate.sql.dialect.nodes import Call, JoinGroup
 from datagate.sql.inventory import Reference
 
 
@@ -15,9 +15,6 @@ def named_columns(tree: exp.Expression, references: Sequence[Reference], more: f
 
     ``more``: names that the rewriting itself will use.
     """
-    if any(reference.table.alias_column_names for reference in references):
-        # An alias that renames columns does so by position.
-        return None
     aliases = {reference.alias for reference in references}
     names = set(more)
     for node in tree.walk():
@@ -29,8 +26,10 @@ def named_columns(tree: exp.Expression, references: Sequence[Reference], more: f
 
 
 def _names_all(node: exp.Expr, aliases: set[str]) -> bool:
-    """Whether the node means columns without naming them: ``*``, NATURAL, a whole row."""
+    """Whether the node means columns without naming them: ``*``, NATURAL, a whole row, columns renamed by position."""
     match node:
+        case exp.TableAlias():
+            return bool(node.args.get("columns")) and isinstance(node.parent, exp.Table | JoinGroup)
         case exp.Star():
             return not isinstance(node.parent, Call)
         case exp.Join():
