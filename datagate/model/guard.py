@@ -25,7 +25,10 @@ class GuardColumn:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """``SELECT targets FROM source AS g after``: a SELECT over one base relation; one target for each column."""
+    """``SELECT targets FROM source AS g after``: a SELECT over one base relation; one target for each column.
+
+    ``joined``: the engine may turn the filter into a join, so that more of the caller's own is computed before it.
+    """
 
     relation: RelationName
     columns: tuple[GuardColumn, ...]
@@ -33,6 +36,7 @@ class Guard:
     targets: tuple[Fragment, ...]
     source: str
     after: Fragment
+    joined: bool = True
 
     def body(self, *, only: bool = False, sample: str = "") -> Fragment:
         """The guard's SELECT; ``only`` and ``sample`` are the caller's own ONLY and TABLESAMPLE clause."""

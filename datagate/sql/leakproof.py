@@ -69,6 +69,18 @@ _MOMENTS = frozenset({"date", "timestamp", "timestamptz", "time", "timetz", "int
 _COMPARABLE = (
     _NUMBERS | _FLOATS | _TEXTS | _MOMENTS | {"bool", "uuid", "inet", "cidr", "oid", "bytea", "char", "macaddr"}
 )
+# Types of which any two compare with each other without a cast that could fail (int8 to oid could).
+_FAMILIES = (
+    _NUMBERS,
+    _FLOATS,
+    _TEXTS,
+    frozenset({"date", "timestamp", "timestamptz"}),
+    frozenset({"time", "timetz"}),
+    frozenset({"inet", "cidr"}),
+    frozenset({"oid", "int2", "int4"}),
+)
+# What type a whole number has that stands in the text (manual, 4.1.2.6).
+_LARGEST = {"int4": 2**31 - 1, "int8": 2**63 - 1}
 _WIDENS = {
     ("int2", "int4"), ("int2", "int8"), ("int4", "int8"), ("varchar", "text"), ("bpchar", "text"), ("name", "text"),
     ("text", "varchar"), ("cidr", "inet"),
@@ -80,8 +92,13 @@ _SAFE_CONSTANT_TYPES = _COMPARABLE | {"json", "jsonb"}
 
 # numeric overflows beyond 131072 digits before the point (manual, 8.1.2); so far below that nothing can raise.
 _MOST_DIGITS = 1_000
+_FRACTION_DIGITS = 16_383
+# Beyond 308 digits a number does not fit a double.
+_FLOAT_DIGITS = 300
 _SUM_DIGITS = 20
 _YEAR_DIGITS = 4
+# The last date is in the year 5874897.
+_YEARS_DIGITS = 7
 # No table has more rows than this has digits.
 _COUNT_DIGITS = 15
 # How many digits a type holds whatever they are.
@@ -90,7 +107,13 @@ _RANKS = frozenset({"row_number", "rank", "dense_rank"})
 
 _TEXT_FUNCTIONS = frozenset({"lower", "upper", "length", "char_length", "btrim", "ltrim", "rtrim", "md5", "reverse"})
 _TOTAL_AGGREGATES = frozenset({"count", "min", "max", "sum", "avg", "bool_and", "bool_or", "every"})
-_EXTRACT_FIELDS = frozenset({"year", "month", "day", "hour", "minute", "second", "quarter", "week", "dow", "doy"})
+_DATE_FIELDS = frozenset({"year", "month", "day", "quarter", "week", "dow", "doy"})
+# A date has no hours: asking it for them raises, whatever date it is.
+_EXTRACT_FIELDS = {
+    "date": _DATE_FIELDS,
+    "timestamp": _DATE_FIELDS | {"hour", "minute", "second"},
+    "timestamptz": _DATE_FIELDS | {"hour", "minute", "second"},
+}
 _PLAIN_REGEX = re.compile(r"\^?(?:[A-Za-z0-9_ @-]|\.)*\$?")
 _SMALL_INTERVAL = re.compile(
     r"[+-]?\d{1,4}(?:\.\d{1,6})? *(?:(?:year|mon|month|week|day|hour|minute|second|min|sec)s?)?", re.IGNORECASE
@@ -163,7 +186,8 @@ class _Judge:
             case exp.In():
                 return self._in(node)
             case exp.Like() | exp.ILike():
-                return self._like(node.this, node.expression)
+                # An escape character of the caller's own can end the pattern, or be no single character.
+                return LEAKY if node.args.get("escape") is not None else self._like(node.this, node.expression)
             case exp.Add() | exp.Sub() | exp.Mul():
                 return self._arithmetic(node)
             case exp.Div():
@@ -190,14 +214,13 @@ class _Judge:
         if isinstance(left, exp.Tuple | Row) and isinstance(right, exp.Tuple | Row):
             pairs = zip(left.expressions, right.expressions, strict=False)
             return Knowledge(all(self._comparison(a, b).leakproof for a, b in pairs), "bool")
-        return Knowledge(_comparable(self.judge(left)) and _comparable(self.judge(right)), "bool")
+        return Knowledge(comparable(self.judge(left), self.judge(right)), "bool")
 
     def _in(self, node: exp.In) -> Knowledge:
         query = node.args.get("query")
         if query is not None:
-            left = node.this.expressions if isinstance(node.this, exp.Tuple | Row) else [node.this]
-            safe = all(_comparable(self.judge(side)) for side in left)
-            return Knowledge(safe and self.query(query).leakproof, "bool")
+            # Of a query that gives rows the types are not followed; a row compares with nothing here.
+            return Knowledge(comparable(self.judge(node.this), self.query(query)), "bool")
         return Knowledge(all(self._comparison(node.this, item).leakproof for item in node.expressions), "bool")
 
     def _like(self, value: exp.Expression, pattern: exp.Expression) -> Knowledge:
@@ -216,9 +239,9 @@ class _Judge:
         if isinstance(array, exp.Parameter):
             return BOOLEAN
         if isinstance(array, exp.Array):
-            return Knowledge(all(_comparable(self.judge(item)) for item in array.expressions), "bool")
+            return Knowledge(all(comparable(side, self.judge(item)) for item in array.expressions), "bool")
         if isinstance(array, exp.Subquery | exp.Select | exp.SetOperation):
-            return Knowledge(self.query(array).leakproof, "bool")
+            return Knowledge(comparable(side, self.query(array)), "bool")
         return LEAKY
 
     def _infix(self, node: Infix) -> Knowledge:
@@ -257,8 +280,10 @@ class _Judge:
         excluded = divisor in (self.positive if wide != "numeric" else self.positive | self.nonzero)
         if not literal and not excluded:
             return LEAKY
-        # A positive whole divisor makes the quotient no larger; a numeric has at most 16383 digits after its point.
-        return Knowledge(wide != "numeric" or left.digits <= _MOST_DIGITS, wide, left.digits)
+        # A positive whole divisor makes the quotient no larger; another has up to 16383 digits after its point.
+        whole = wide != "numeric" or (literal and str(divisor.this).isdecimal())
+        digits = left.digits if whole else left.digits + _FRACTION_DIGITS
+        return Knowledge(wide != "numeric" or left.digits <= _MOST_DIGITS, wide, digits)
 
     def _cast(self, node: exp.Cast) -> Knowledge:
         target = node.to
@@ -309,6 +334,9 @@ class _Judge:
             return LEAKY
         name = node.name
         arguments = [item for item in node.expressions if not isinstance(item, exp.Star)]
+        # An aggregate reads its arguments before any CASE around it has looked at its conditions.
+        if _gathers(node) and (self.positive or self.nonzero):
+            return replace(self, positive=frozenset(), nonzero=frozenset()).judge(node)
         values = [self.judge(item) for item in arguments]
         if not all(value.leakproof for value in values) or not self._modifiers(node):
             return LEAKY
@@ -345,7 +373,9 @@ class _Judge:
     def _keyword_call(self, node: KeywordCall) -> Knowledge:
         parts = [part for part in node.args.get("parts") or [] if isinstance(part, exp.Expression)]
         if node.this in ("COALESCE", "GREATEST", "LEAST"):
-            return _merged([self.judge(part) for part in parts], safe=True)
+            values = [self.judge(part) for part in parts]
+            total = node.this == "COALESCE" or all(comparable(values[0], value) for value in values)
+            return _merged(values, safe=total)
         if node.this == "NULLIF" and len(parts) == 2:
             return Knowledge(self._comparison(parts[0], parts[1]).leakproof, self.judge(parts[0]).type)
         if node.this == "SUBSTRING" and parts:
@@ -354,15 +384,32 @@ class _Judge:
             return Knowledge(text.leakproof and text.type in _TEXTS and whole, "text")
         if node.this == "EXTRACT" and len(parts) == 2:
             moment = self.judge(parts[1])
-            known = parts[0].name.lower() in _EXTRACT_FIELDS
-            return Knowledge(
-                moment.leakproof and moment.type in ("date", "timestamp", "timestamptz") and known, "numeric", 6
-            )
+            known = parts[0].name.lower() in _EXTRACT_FIELDS.get(moment.type or "", ())
+            return Knowledge(moment.leakproof and known, "numeric", _YEARS_DIGITS)
         return LEAKY
 
 
 def _comparable(value: Knowledge) -> bool:
     return value.leakproof and value.type in _COMPARABLE
+
+
+def comparable(left: Knowledge, right: Knowledge) -> bool:
+    """Whether comparing the two returns for every pair of values, the casts that the engine puts in included."""
+    if not (_comparable(left) and _comparable(right)):
+        return False
+    types = {left.type, right.type}
+    if len(types) == 1 or "unknown" in types or any(types <= family for family in _FAMILIES):
+        return True
+    if types <= _NUMBERS | _FLOATS:
+        # Compared as doubles, for which a numeric can be too large.
+        numeric = left if left.type == "numeric" else right
+        return "numeric" not in types or (numeric.digits is not None and numeric.digits <= _FLOAT_DIGITS)
+    return False
+
+
+def _gathers(call: Call) -> bool:
+    """Whether the call may be an aggregate or a window function, which sees rows before the expression around it."""
+    return call.name in _TOTAL_AGGREGATES or call.args.get("over") is not None or call.args.get("filter") is not None
 
 
 def _constant(node: exp.Expression) -> Knowledge:
@@ -371,9 +418,8 @@ def _constant(node: exp.Expression) -> Knowledge:
     if isinstance(node, exp.Literal) and not node.is_string:
         text = str(node.this)
         if text.isdecimal():
-            digits = len(text)
-            type_ = "int4" if digits < 10 else "int8" if digits < 19 else "numeric"
-            return Knowledge(leakproof=True, type=type_, digits=digits, constant=True)
+            type_ = next((name for name, most in _LARGEST.items() if int(text) <= most), "numeric")
+            return Knowledge(leakproof=True, type=type_, digits=len(text), constant=True)
         whole = text.partition(".")[0]
         bounded = len(whole) if (whole.isdecimal() or not whole) and "e" not in text.lower() else None
         return Knowledge(leakproof=True, type="numeric", digits=bounded, constant=True)
@@ -398,7 +444,7 @@ def _folded(left: Knowledge, right: Knowledge) -> Knowledge:
 def _merged(values: list[Knowledge], *, safe: bool) -> Knowledge:
     """Alternatives of one type: CASE, COALESCE."""
     types = {value.type for value in values} - {"unknown"}
-    type_ = types.pop() if len(types) == 1 else ("numeric" if types and types <= _NUMBERS else None)
+    type_ = types.pop() if len(types) == 1 else _widest(types)
     if not types and not any(value.type != "unknown" for value in values):
         type_ = "unknown"
     digits = None if any(value.digits is None for value in values) else max((v.digits or 0) for v in values)
@@ -460,11 +506,11 @@ def single_row(node: exp.Expression) -> bool:
     return any(
         call.name in _TOTAL_AGGREGATES and not call.args.get("over")
         for item in node.expressions
-        for call in _own_calls(item)
+        for call in own_calls(item)
     ) and not _set_returning(node)
 
 
-def _own_calls(node: exp.Expression) -> Iterable[Call]:
+def own_calls(node: exp.Expression) -> Iterable[Call]:
     """The calls in an expression, not those in its subqueries."""
     if isinstance(node, exp.Query):
         return
@@ -473,7 +519,7 @@ def _own_calls(node: exp.Expression) -> Iterable[Call]:
     for value in node.args.values():
         for child in value if isinstance(value, list) else (value,):
             if isinstance(child, exp.Expression):
-                yield from _own_calls(child)
+                yield from own_calls(child)
 
 
 def _set_returning(select: exp.Select) -> bool:
@@ -481,7 +527,7 @@ def _set_returning(select: exp.Select) -> bool:
     return any(
         call.name not in _TOTAL_AGGREGATES | _TEXT_FUNCTIONS | {"substr", "left", "right", "abs", "round"}
         for item in select.expressions
-        for call in _own_calls(item)
+        for call in own_calls(item)
     )
 
 
@@ -504,6 +550,14 @@ def _proven(condition: exp.Expression) -> tuple[frozenset[exp.Expression], froze
 
 def _is_zero(node: exp.Expression) -> bool:
     return isinstance(node, exp.Literal) and not node.is_string and node.this in ("0", "0.0")
+
+
+def _widest(types: set[str | None]) -> str | None:
+    """The number type that the engine chooses for alternatives of several."""
+    widest = next(iter(types), None)
+    for type_ in types:
+        widest = _wider(widest, type_)
+    return widest
 
 
 def _wider(one: str | None, two: str | None) -> str | None:

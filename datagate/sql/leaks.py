@@ -1,8 +1,12 @@
-"""Finds the guards that need a fence: those under a SELECT where a leaky condition of the caller's could sink.
+"""Finds the guards that need a fence: those under a SELECT where something leaky of the caller's could sink.
 
-What may sink: WHERE, ON, USING, HAVING without aggregates, the arguments of lateral functions, and whatever such a
-condition names of a derived table's output. What never sinks: the output, ORDER BY, GROUP BY and window clauses of
-a SELECT are computed after its conditions.
+What may sink into a scan: WHERE, ON, USING, HAVING but for what compares aggregates, the arguments of lateral
+functions, and whatever such a condition names of a derived table's output.
+
+A filter that the engine may turn into a join (consent, rows seen through another relation) comes later than the scan,
+so more may come before it: sort keys, by which workers sort before they join; the output of derived tables, which is
+computed inside the joins around them; and whether a FROM item is computed at all, which can hang on there being a row
+to join it to.
 """
 
 from __future__ import annotations
@@ -13,38 +17,29 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from datagate.model.guard import Guard
-from datagate.sql.dialect.nodes import Call, FunctionSource, JoinGroup
+from datagate.sql.dialect.nodes import Collation, FunctionSource, JoinGroup, Quantified
+from datagate.sql.early import aggregates, children, conjuncts, expressions_of, gathers_here, sort_keys, stays
 from datagate.sql.guard import Fence
 from datagate.sql.inventory import Reference
-from datagate.sql.leakproof import LEAKY, Assumption, Knowledge, judge
-
-_AGGREGATES = frozenset(
-    {
-        "count",
-        "sum",
-        "avg",
-        "min",
-        "max",
-        "bool_and",
-        "bool_or",
-        "every",
-        "array_agg",
-        "string_agg",
-        "stddev",
-        "variance",
-    }
-)
+from datagate.sql.leakproof import LEAKY, Assumption, Knowledge, comparable, judge
 
 
 @dataclass(slots=True)
 class _Source:
-    """One FROM item: what is known of its columns, and which references stand below it."""
+    """One FROM item: what is known of its columns, and which references stand below it.
+
+    ``leakproof``: computing it cannot raise. ``sinking``: it holds leaky conditions, which may name other items.
+    ``several``: it is a join under one alias.
+    """
 
     alias: str
     columns: Mapping[str, Knowledge] | None
     below: list[Reference]
     reference: Reference | None = None
     nullable: bool = False
+    leakproof: bool = True
+    sinking: bool = False
+    several: bool = False
 
     def know(self, name: str) -> Knowledge | None:
         """Knowledge of a column, None where this source has no such column."""
@@ -70,6 +65,15 @@ class _Scope:
             scope = scope.outer
         return LEAKY
 
+    def names(self, column: exp.Column) -> bool:
+        """Whether the column is certainly one of this scope, not of one around it."""
+        for source in self.sources:
+            if column.table == source.alias:
+                return True
+            if not column.table and source.columns is not None and column.name in source.columns:
+                return True
+        return False
+
     def own(self, column: exp.Column) -> Knowledge | None:
         """Knowledge of a column of this scope, None where it has none of that name."""
         if isinstance(column.this, exp.Star) or column.args.get("db") is not None:
@@ -87,11 +91,19 @@ class _Scope:
 
 @dataclass(slots=True)
 class _Output:
-    """A query's output columns in order (None: not known), whether all of it is leak-proof, and what is below."""
+    """A query's output columns in order (None: not known), whether all of it is leak-proof, and what is below.
+
+    ``sinking``: there are leaky conditions in it, which may name what stands outside it.
+    """
 
     columns: list[tuple[str, Knowledge]] | None
     leakproof: bool
     below: list[Reference]
+    sinking: bool = False
+
+
+_UNKNOWN = _Output(None, leakproof=False, below=[], sinking=True)
+"""Of what is not followed nothing is assumed."""
 
 
 def find_fences(
@@ -128,9 +140,16 @@ class _Finder:
         self._by_table = by_table
         self._guards = guards
         self.fences: dict[Reference, Fence] = {}
+        self._outputs: dict[int, _Output] = {}
 
     def query(self, node: exp.Expression, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
-        """Analyse a query expression of any kind."""
+        """Analyse a query expression of any kind; each node is analysed once."""
+        found = self._outputs.get(id(node))
+        if found is None:
+            found = self._outputs[id(node)] = self._query(node, outer, ctes)
+        return found
+
+    def _query(self, node: exp.Expression, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
         ctes = self._with(node, outer, ctes)
         if isinstance(node, exp.Select):
             return self._select(node, outer, ctes)
@@ -147,40 +166,59 @@ class _Finder:
         known = dict(ctes)
         if with_.args.get("recursive"):
             # What a recursive item gives is what it gives: nothing is assumed of it.
-            known.update({item.alias: _Output(None, leakproof=False, below=[]) for item in with_.expressions})
+            known.update({item.alias: _UNKNOWN for item in with_.expressions})
         for item in with_.expressions:
             output = self.query(item.this, outer, known)
             if with_.args.get("recursive"):
-                output = _Output(None, leakproof=False, below=output.below)
+                output = _Output(None, leakproof=False, below=output.below, sinking=output.sinking)
             known[item.alias] = _renamed(output, item.alias_column_names)
         return known
 
     def _select(self, select: exp.Select, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
         scope = _Scope(outer=outer)
         conditions = self._from(select, scope, ctes)
-        leaky = False
-        for condition in [*conditions, *self._own_conditions(select)]:
-            leaky = not self._judge(condition, scope, ctes).leakproof or leaky
-        leaky = leaky or self._leaky_join(select, scope)
-        if leaky:
-            self._fence(select, scope, ctes)
+        sinking = any(source.sinking for source in scope.sources)
+        for condition in [*conditions, *_own_conditions(select, scope)]:
+            sinking = not self._judge(condition, scope, ctes).leakproof or sinking
+        sinking = sinking or _leaky_join(select, scope)
+        if sinking:
+            self._fence(select, scope, ctes, joined_only=False)
         columns: list[tuple[str, Knowledge]] | None = []
-        leakproof = not leaky
+        leakproof = not sinking and all(source.leakproof for source in scope.sources)
         for item in select.expressions:
             named = self._output_item(item, scope, ctes)
             columns = None if columns is None or named is None else columns + named
             leakproof = leakproof and named is not None and all(known.leakproof for _, known in named)
         for key in ("group", "order", "distinct", "limit", "offset", "windows", "having"):
-            for node in _children(select.args.get(key)):
+            for node in children(select.args.get(key)):
                 leakproof = self._after(node, scope, ctes) and leakproof
-        return _Output(columns, leakproof, [reference for source in scope.sources for reference in source.below])
+        leakproof = leakproof and all(gathers_here(call, scope) for call in aggregates(select.expressions))
+        if self._early(select, scope, ctes):
+            self._fence(select, scope, ctes, joined_only=True)
+        below = [reference for source in scope.sources for reference in source.below]
+        return _Output(columns, leakproof, below, sinking)
 
-    def _own_conditions(self, select: exp.Select) -> list[exp.Expression]:
-        where, having = select.args.get("where"), select.args.get("having")
-        out = list(conjuncts(where.this)) if where is not None else []
-        if having is not None:
-            out += [part for part in conjuncts(having.this) if not _aggregates(part)]
-        return out
+    def _early(self, select: exp.Select, scope: _Scope, ctes: Mapping[str, _Output]) -> bool:
+        """Whether something leaky may be computed after the scans, but before what a guard's filter joins them to."""
+        if not all(self._shows_leakproof(source) for source in scope.sources):
+            return True
+        several = len(scope.sources) > 1 or any(source.several for source in scope.sources)
+        if several and not all(source.leakproof for source in scope.sources):
+            return True
+        return not all(self._sortable(key, scope, ctes) for key in sort_keys(select) if not aggregates([key]))
+
+    def _sortable(self, key: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> bool:
+        """Whether computing a sort key, or all columns that a ``*`` means, is leak-proof."""
+        if isinstance(key, exp.Star) or isinstance(key.this, exp.Star):
+            named = self._output_item(key, scope, ctes)
+            return named is not None and all(known.leakproof for _, known in named)
+        return self._judge(key.this if isinstance(key, exp.Alias) else key, scope, ctes).leakproof
+
+    def _shows_leakproof(self, source: _Source) -> bool:
+        """Whether the source is no guard that computes something leaky, as a steward's own mask may be."""
+        if source.reference is None:
+            return True
+        return all(column.leakproof for column in self._guards[source.reference.relation.oid].columns)
 
     def _from(self, select: exp.Select, scope: _Scope, ctes: Mapping[str, _Output]) -> list[exp.Expression]:
         """Fill the scope; give the conditions that stand in the FROM clause."""
@@ -225,13 +263,10 @@ class _Finder:
             conditions.extend(node.expressions)
             scope.sources.append(_Source(node.alias, None, []))
         elif isinstance(node, exp.Subquery | exp.Lateral):
-            query = node.this
-            output = self.query(query, scope, ctes)
-            output = _renamed(output, node.alias_column_names)
-            scope.sources.append(_Source(node.alias, _as_map(output.columns), output.below))
+            output = self.query(node.this, scope, ctes)
+            scope.sources.append(_derived(node.alias, _renamed(output, node.alias_column_names)))
         else:
-            output = self._other(node, scope, ctes)
-            scope.sources.append(_Source(node.alias_or_name, None, output.below))
+            scope.sources.append(_derived(node.alias_or_name, self._other(node, scope, ctes)))
 
     def _group(
         self, node: JoinGroup, scope: _Scope, ctes: Mapping[str, _Output], conditions: list[exp.Expression]
@@ -241,41 +276,18 @@ class _Finder:
         self._item(node.this, inner, ctes, conditions)
         self._joins(node.args["joins"], inner, ctes, conditions, first)
         if inner is not scope:
-            below = [reference for source in inner.sources for reference in source.below]
             # An aliased join hides its members' names; its columns are not followed.
-            scope.sources.append(_Source(node.alias, None, below))
+            scope.sources.append(_joined(node.alias, inner.sources))
 
     def _table(self, table: exp.Table, ctes: Mapping[str, _Output]) -> _Source:
         reference = self._by_table.get(id(table))
         names = table.alias_column_names
         if reference is None:
-            output = _renamed(ctes.get(table.name, _Output(None, leakproof=False, below=[])), names)
-            return _Source(table.alias_or_name, _as_map(output.columns), output.below)
+            return _derived(table.alias_or_name, _renamed(ctes.get(table.name, _UNKNOWN), names))
         guard = self._guards[reference.relation.oid]
         columns = [(column.name, Knowledge(column.leakproof, column.type, column.digits)) for column in guard.columns]
         output = _renamed(_Output(columns, leakproof=True, below=[reference]), names)
         return _Source(reference.alias, _as_map(output.columns), [reference], None if names else reference)
-
-    def _leaky_join(self, select: exp.Select, scope: _Scope) -> bool:
-        """USING and NATURAL compare columns by name: every column so compared must be leak-proof."""
-        for join in select.find_all(exp.Join):
-            if join.parent_select is not select and not isinstance(join.parent, JoinGroup):
-                continue
-            using = join.args.get("using") or []
-            for item in using:
-                known = scope.own(exp.Column(this=exp.Identifier(this=item.name)))
-                if known is None or not known.leakproof:
-                    return True
-            if (
-                _merges(join)
-                and not using
-                and any(
-                    source.columns is None or not all(known.leakproof for known in source.columns.values())
-                    for source in scope.sources
-                )
-            ):
-                return True
-        return False
 
     def _judge(self, node: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> Knowledge:
         # Every subquery is analysed, whatever the judgement comes to: each has conditions of its own.
@@ -283,14 +295,17 @@ class _Finder:
 
         def query(inner: exp.Expression) -> Knowledge:
             exists = isinstance(inner, exp.Exists)
-            output = outputs.get(id(inner.this if exists else inner))
-            if output is None:
-                return LEAKY
+            output = outputs.get(id(inner.this if exists else inner), _UNKNOWN)
             if exists:
                 return Knowledge(output.leakproof, "bool")
             known = output.columns[0][1] if output.columns and len(output.columns) == 1 else None
             return Knowledge(output.leakproof, known.type, known.digits) if known else Knowledge(output.leakproof)
 
+        for member in _memberships(node):
+            # The engine may turn such a subquery into a join, of which the comparison is a condition like any other.
+            if not judge(member, scope.resolve, query, self._assume).leakproof:
+                inner = member.args.get("query") or member.expression
+                self._fence_plainly(outputs.get(id(inner), _UNKNOWN).below)
         return judge(node, scope.resolve, query, self._assume)
 
     def _assume(self, assumption: Assumption) -> bool:
@@ -300,7 +315,7 @@ class _Finder:
 
     def _after(self, node: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> bool:
         """A clause that is computed after the conditions: its subqueries have conditions of their own."""
-        judged = [self._judge(part, scope, ctes) for part in _expressions_of(node)]
+        judged = [self._judge(part, scope, ctes) for part in expressions_of(node)]
         return all(known.leakproof for known in judged)
 
     def _output_item(
@@ -311,30 +326,42 @@ class _Finder:
         if isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
             return _all_columns([source for source in scope.sources if source.alias == item.table])
         value = item.this if isinstance(item, exp.Alias) else item
-        return [(item.alias_or_name, self._judge(value, scope, ctes))]
+        known = self._judge(value, scope, ctes)
+        if value.find(Collation) is not None:
+            # Further out the collation is implicit, and comparing two of those fails.
+            known = Knowledge(leakproof=False, type=known.type)
+        return [(item.alias_or_name, known)]
 
     def _set_operation(self, node: exp.SetOperation, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
         left = self.query(node.this, outer, ctes)
         right = self.query(node.expression, outer, ctes)
         below = left.below + right.below
         leakproof = left.leakproof and right.leakproof
+        sinking = left.sinking or right.sinking
+        for key in ("order", "limit", "offset"):
+            for child in children(node.args.get(key)):
+                self._after(child, _Scope(outer=outer), ctes)
+        if not leakproof:
+            # Each side may be sorted by its output, early.
+            self._fence_plainly([each for each in below if self._guards[each.relation.oid].joined])
         if left.columns is None or right.columns is None or len(left.columns) != len(right.columns):
-            return _Output(None, leakproof, below)
+            return _Output(None, leakproof, below, sinking)
         columns = [
             (name, Knowledge(one.leakproof and two.leakproof, one.type if one.type == two.type else None))
             for (name, one), (_, two) in zip(left.columns, right.columns, strict=True)
         ]
-        return _Output(columns, leakproof, below)
+        return _Output(columns, leakproof, below, sinking)
 
     def _other(self, node: exp.Expression, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
         """VALUES and whatever is not known: subqueries inside are analysed, the whole is leaky unless all literal."""
         scope = _Scope(outer=outer)
         leakproof = True
-        for child in _expressions_of(node):
+        for child in expressions_of(node):
             leakproof = self._judge(child, scope, ctes).leakproof and leakproof
         return _Output(None, leakproof and isinstance(node, exp.Values), [])
 
-    def _fence(self, select: exp.Select, scope: _Scope, ctes: Mapping[str, _Output]) -> None:
+    def _fence(self, select: exp.Select, scope: _Scope, ctes: Mapping[str, _Output], *, joined_only: bool) -> None:
+        """Fence what stands below; ``joined_only``: no more than the guards that the engine may turn into joins."""
         where = select.args.get("where")
         parts = list(conjuncts(where.this)) if where is not None else []
         if any(
@@ -344,10 +371,16 @@ class _Finder:
             parts = [part for part in parts if all(column.table for column in part.find_all(exp.Column))]
         for source in scope.sources:
             for reference in source.below:
+                if joined_only and not self._guards[reference.relation.oid].joined:
+                    continue
                 copied: tuple[exp.Expression, ...] = ()
                 if source.reference is reference and not source.nullable:
                     copied = tuple(part for part in parts if self._copyable(part, source, scope, ctes))
                 self.fences.setdefault(reference, Fence(copied))
+
+    def _fence_plainly(self, references: Iterable[Reference]) -> None:
+        for reference in references:
+            self.fences.setdefault(reference, Fence(()))
 
     def _copyable(self, part: exp.Expression, source: _Source, scope: _Scope, ctes: Mapping[str, _Output]) -> bool:
         """Whether a conjunct may also stand inside the fence: about this source alone, leak-proof, no subquery."""
@@ -367,17 +400,17 @@ def _subqueries(node: exp.Expression) -> Iterable[exp.Expression]:
         yield node
         return
     for value in node.args.values():
-        for child in _children(value):
+        for child in children(value):
             yield from _subqueries(child)
 
 
-def conjuncts(node: exp.Expression) -> Iterable[exp.Expression]:
-    """The parts of a condition that AND joins, in order; parentheses are kept."""
-    if isinstance(node, exp.And):
-        yield from conjuncts(node.this)
-        yield from conjuncts(node.expression)
-    else:
-        yield node
+def _own_conditions(select: exp.Select, scope: _Scope) -> list[exp.Expression]:
+    """WHERE, and what the engine may take of HAVING into it."""
+    where, having = select.args.get("where"), select.args.get("having")
+    out = list(conjuncts(where.this)) if where is not None else []
+    if having is not None:
+        out += [part for part in conjuncts(having.this) if not stays(part, scope)]
+    return out
 
 
 def _merges(join: exp.Join) -> bool:
@@ -392,10 +425,48 @@ def _belongs(column: exp.Column, source: _Source, scope: _Scope) -> bool:
     return owners == [source]
 
 
-def _aggregates(node: exp.Expression) -> bool:
-    return any(
-        call.name in _AGGREGATES or call.args.get("within_group") or call.args.get("filter")
-        for call in node.find_all(Call)
+def _leaky_join(select: exp.Select, scope: _Scope) -> bool:
+    """USING and NATURAL compare columns by name: every pair so compared must be leak-proof."""
+    for join in select.find_all(exp.Join):
+        if join.parent_select is not select and not isinstance(join.parent, JoinGroup):
+            continue
+        names = {item.name for item in join.args.get("using") or []}
+        if _merges(join) and not names:
+            if any(source.columns is None for source in scope.sources):
+                return True
+            names = {name for source in scope.sources for name in source.columns or ()}
+        for name in names:
+            found = [known for source in scope.sources if (known := source.know(name)) is not None]
+            if not found or not all(comparable(found[0], known) for known in found):
+                return True
+    return False
+
+
+def _memberships(node: exp.Expression) -> Iterable[exp.Expression]:
+    """The comparisons with the rows of a subquery, not those inside subqueries."""
+    if isinstance(node, exp.Query | exp.Values):
+        return
+    if isinstance(node, exp.In) and node.args.get("query") is not None:
+        yield node
+    if isinstance(node, Quantified) and isinstance(node.expression, exp.Query | exp.Values):
+        yield node
+    for value in node.args.values():
+        for child in children(value):
+            yield from _memberships(child)
+
+
+def _derived(alias: str, output: _Output) -> _Source:
+    return _Source(alias, _as_map(output.columns), output.below, leakproof=output.leakproof, sinking=output.sinking)
+
+
+def _joined(alias: str, sources: Sequence[_Source]) -> _Source:
+    return _Source(
+        alias,
+        None,
+        [reference for source in sources for reference in source.below],
+        leakproof=all(source.leakproof for source in sources),
+        sinking=any(source.sinking for source in sources),
+        several=True,
     )
 
 
@@ -405,7 +476,7 @@ def _renamed(output: _Output, names: Sequence[str]) -> _Output:
     columns = [
         (names[index] if index < len(names) else name, known) for index, (name, known) in enumerate(output.columns)
     ]
-    return _Output(columns, output.leakproof, output.below)
+    return _Output(columns, output.leakproof, output.below, output.sinking)
 
 
 def _as_map(columns: list[tuple[str, Knowledge]] | None) -> Mapping[str, Knowledge] | None:
@@ -424,22 +495,3 @@ def _all_columns(sources: Iterable[_Source]) -> list[tuple[str, Knowledge]] | No
             return None
         out.extend(source.columns.items())
     return out
-
-
-def _children(value: object) -> list[exp.Expression]:
-    if isinstance(value, list):
-        return [item for item in value if isinstance(item, exp.Expression)]
-    return [value] if isinstance(value, exp.Expression) else []
-
-
-_CLAUSES = (exp.Order, exp.Ordered, exp.Group, exp.Distinct, exp.Limit, exp.Offset, exp.Having, exp.Values, exp.Tuple)
-
-
-def _expressions_of(node: exp.Expression) -> Iterable[exp.Expression]:
-    """The value expressions of a clause."""
-    if isinstance(node, _CLAUSES) or not isinstance(node, exp.Condition | exp.Query | exp.Predicate):
-        for value in node.args.values():
-            for child in _children(value):
-                yield from _expressions_of(child)
-    else:
-        yield node

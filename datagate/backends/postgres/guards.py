@@ -210,7 +210,23 @@ def compile_guard(
         targets=tuple(target for target, _ in pairs),
         source=source_of(relation),
         after=Fragment.of(" WHERE ", Fragment.join(" AND ", conditions)) if conditions else Fragment.of(""),
+        joined=_joined(decision.filter, consents_within=consents_relation is not None),
     )
+
+
+def _joined(wanted: Filter, *, consents_within: bool) -> bool:
+    """Whether a filter reads other relations: PostgreSQL turns such an EXISTS into a semi-join where it can."""
+    match wanted:
+        case AllOf(parts) | AnyOf(parts):
+            return any(_joined(part, consents_within=consents_within) for part in parts)
+        case Where():
+            return False
+        case ConsentLive():
+            return consents_within
+        case RefersTo():
+            return True
+        case _:
+            assert_never(wanted)
 
 
 _INTEGER_DIGITS = {"int2": 5, "int4": 10, "int8": 19}
