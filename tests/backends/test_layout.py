@@ -38,7 +38,8 @@ def test_clauses_stand_on_lines_of_their_own() -> None:
     """Clauses, joins and conditions begin lines; what stands in a subquery is set in."""
     text = (
         'SELECT a.x, count(*) FROM (SELECT g.x, g.y FROM "bank"."customers" AS g WHERE g.x = ANY($1) AND g.y BETWEEN'
-        " 1 AND 3 OR g.z) AS a JOIN b ON a.x = b.x WHERE a.y > (SELECT max(y) FROM c) GROUP BY a.x ORDER BY 2"
+        " 1 AND 3 OR g.z) AS a JOIN b ON a.x = b.x LEFT OUTER JOIN (c CROSS JOIN d) ON left(c.x, 1) = d.x"
+        " WHERE a.y > (SELECT max(y) FROM c) GROUP BY a.x ORDER BY 2"
     )
     assert laid_out(text) == (
         "SELECT a.x,\n"
@@ -52,6 +53,7 @@ def test_clauses_stand_on_lines_of_their_own() -> None:
         "    OR g.z\n"
         ") AS a\n"
         "  JOIN b ON a.x = b.x\n"
+        "  LEFT OUTER JOIN (c CROSS JOIN d) ON left(c.x, 1) = d.x\n"
         "WHERE a.y > (SELECT max(y) FROM c)\n"
         "GROUP BY a.x\n"
         "ORDER BY 2"

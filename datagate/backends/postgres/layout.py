@@ -114,7 +114,8 @@ def _breaks(kind: int, before: int | None, after: int | None, innermost: _Bracke
     if before == _COMMA and innermost.listing:
         return True
     if kind in _JOINS:
-        return before not in _JOINS and before != Token.OUTER_P and after != _OPEN
+        is_function = kind in {Token.LEFT, Token.RIGHT} and after == _OPEN
+        return before not in _JOINS and before != Token.OUTER_P and not is_function
     if kind in _LOGIC:
         return not (kind == Token.AND and innermost.between)
     if kind == Token.FROM:

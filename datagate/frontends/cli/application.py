@@ -62,10 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _one_line(message: str) -> str:
-    """The message without line breaks, and with what to do where the state is missing."""
+    """The message without line breaks, and with what to do where the state is not there, or not to be read."""
     line = " ".join(message.split())
     if "does not exist" in line and "datagate." in line:
         line += "; create the state with: datagate init"
+    if line.startswith("the state database failed: permission denied"):
+        line += "; give with --state a connection that may read entitlements and mandates"
     return line
 
 

@@ -35,7 +35,7 @@ State = Annotated[
         "--state",
         envvar="DATAGATE_STATE",
         metavar="URL",
-        help="Where entitlements, consents and mandates are kept, if not in the data's database as that role sees it:"
+        help="Where entitlements, consents and mandates are kept, or as whom they are read, if not by --dsn:"
         " a connection string, or a SQLAlchemy URL.",
     ),
 ]

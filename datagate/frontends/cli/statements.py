@@ -135,6 +135,8 @@ def _explained(gate: Gate, caller: Caller, explained: Explained) -> Iterator[str
 
 
 def _spelled(value: object) -> str:
+    if value is None:
+        return "NULL"
     return "{" + ", ".join(map(str, value)) + "}" if isinstance(value, tuple) else str(value)
 
 

@@ -102,7 +102,8 @@ class _Tracer:
                 yield Line(predicate.text + self.with_values(wanted), (predicate.source,), depth)
             case ConsentLive(column, purposes):
                 asked = ", else ".join(purposes)
-                yield Line(f"consent of {column} to {asked}", tuple(r.source for r in rules if r.consent), depth)
+                wanting = [r for r in rules if r.consent and (not r.purposes or r.purposes & set(purposes))]
+                yield Line(f"consent of {column} to {asked}", _sources(wanting), depth)
             case RefersTo():
                 yield from self.reference(wanted, rules, depth)
             case AllOf(parts):

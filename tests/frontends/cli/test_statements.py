@@ -243,6 +243,23 @@ def test_servers_that_are_not_there(run: Run, tmp_path: Path) -> None:
     assert run("check --dsn 'no such thing'").err.startswith("datagate: connection string: ")
 
 
+def test_a_state_that_may_not_be_read_says_what_to_do(run: Run, bank: Bank) -> None:
+    """The role that runs statements may not read who is entitled to what; the error says which option is missing."""
+    outcome = run(f"query --dsn '{bank.service}' --policies {POLICIES} {AS_ADVISER}", "SELECT 1")
+    assert outcome.code == 1
+    assert "permission denied for table" in outcome.err
+    assert "--state" in outcome.err
+
+
+def test_references_name_the_rules_in_play(run: Run, bank: Bank) -> None:
+    """Consent that is asked of the relation referred to is traced to the rule for this purpose alone."""
+    outcome = run(f"explain {bank.options} {AS_ANALYST}", "SELECT 1 FROM bank.accounts")
+    (line,) = [line for line in outcome.out.splitlines() if "consent of customer_id to analytics" in line]
+    text = (POLICIES / "customers.yaml").read_text().splitlines()
+    (place,) = re.findall(r"customers\.yaml:(\d+)", line)
+    assert "regional-analytics" in text[int(place) - 1]
+
+
 def test_a_missing_state_says_what_to_do(run: Run, empty_dsn: str, tmp_path: Path) -> None:
     """Where the state was not created, the error says how to."""
     (tmp_path / "datagate.yaml").write_text("purposes: {}\n")
