@@ -112,12 +112,15 @@ def chain_expression(
 
 
 def result_type(mask: Mask, column_type: str, *, sql_expression: SqlExpression | None = None) -> str:
-    """The internal type name of the masked value; ``hide`` and ``sql`` fit every type and leave it.
+    """The internal type name of the masked value; ``hide`` fits every type and leaves it, so does ``sql`` unread.
 
     Raises:
         ValueError: As `mask_expression`.
     """
-    if mask.kind is MaskKind.HIDE or (mask.kind is MaskKind.SQL and sql_expression is None):
+    if mask.kind is MaskKind.HIDE:
+        return column_type
+    if mask.kind is MaskKind.SQL and sql_expression is None:
+        _expression(mask)
         return column_type
     return mask_expression(mask, Fragment.of("x"), column_type, tag="tag", sql_expression=sql_expression)[1]
 
@@ -254,11 +257,17 @@ def _ip_prefix(mask: Mask, operand: Fragment, column_type: str) -> Fragment:
     return network if column_type == "cidr" else cast(network, "inet")
 
 
-def _sql(mask: Mask, operand: Fragment, sql_expression: SqlExpression | None) -> tuple[Fragment, str]:
-    """The steward's expression; NULL where the operand is."""
+def _expression(mask: Mask) -> str:
+    """What the steward wrote."""
     text = mask.option("expression")
     if not isinstance(text, str) or not text.strip():
         raise ValueError('the mask sql needs an expression; write for example {sql: "left(city, 1)"}')
+    return text
+
+
+def _sql(mask: Mask, operand: Fragment, sql_expression: SqlExpression | None) -> tuple[Fragment, str]:
+    """The steward's expression; NULL where the operand is."""
+    text = _expression(mask)
     if sql_expression is None:
         raise ValueError("the mask sql has no type without its table; check it where the table's columns are known")
     expression, type_name = sql_expression(text)
