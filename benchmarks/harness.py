@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -133,7 +134,7 @@ def _lines(path: str) -> list[str]:
 class Nowhere:
     """A sink that keeps nothing, where the cost of keeping records is not what is measured."""
 
-    def record(self, record: AuditRecord) -> None:
+    def record(self, record: AuditRecord, instant: datetime) -> None:
         """Forget it."""
 
 

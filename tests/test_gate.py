@@ -114,9 +114,9 @@ def test_a_statement_that_cannot_be_recorded_is_refused(bank_dsn: str, store: St
     class Broken:
         on = False
 
-        def record(self, record: AuditRecord) -> None:
+        def record(self, record: AuditRecord, instant: datetime) -> None:
             if self.on:
-                raise AuditUnavailable(f"disk full before {record.text}")
+                raise AuditUnavailable(f"disk full before {record.text} at {instant}")
 
     sink = Broken()
     session = Gate.open(bank_dsn, policies=POLICIES, state=store, keyring=KEYS, audit=sink).session(

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import threading
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from datagate.errors import AuditUnavailable
 class Sink(Protocol):
     """Takes records; AuditUnavailable where a record could not be kept."""
 
-    def record(self, record: AuditRecord) -> None:
+    def record(self, record: AuditRecord, instant: datetime) -> None:
         """Keep one record, before anything of the statement's answer leaves."""
         ...
 
@@ -27,11 +28,11 @@ class LoggingSink:
     def __init__(self) -> None:
         self._logger = logging.getLogger("datagate.audit")
 
-    def record(self, record: AuditRecord) -> None:
+    def record(self, record: AuditRecord, instant: datetime) -> None:
         """Log one record."""
         level = logging.INFO if record.permitted else logging.WARNING
         if self._logger.isEnabledFor(level):
-            self._logger.log(level, "%s", json.dumps(as_json(record), sort_keys=True))
+            self._logger.log(level, "%s", json.dumps(as_json(record, instant), sort_keys=True))
 
 
 class JsonLinesSink:
@@ -44,9 +45,9 @@ class JsonLinesSink:
         except OSError as error:
             raise AuditUnavailable(f"the audit file cannot be opened: {error.strerror}") from None
 
-    def record(self, record: AuditRecord) -> None:
+    def record(self, record: AuditRecord, instant: datetime) -> None:
         """Append one record; AuditUnavailable where the file system refuses or takes only a part."""
-        line = (json.dumps(as_json(record), sort_keys=True) + "\n").encode()
+        line = (json.dumps(as_json(record, instant), sort_keys=True) + "\n").encode()
         with self._lock:
             try:
                 written = os.write(self._file, line)
@@ -65,17 +66,19 @@ class MemorySink:
 
     def __init__(self) -> None:
         self.records: list[AuditRecord] = []
+        self.instants: list[datetime] = []
 
-    def record(self, record: AuditRecord) -> None:
+    def record(self, record: AuditRecord, instant: datetime) -> None:
         """Keep one record."""
         self.records.append(record)
+        self.instants.append(instant)
 
 
-def as_json(record: AuditRecord) -> dict[str, object]:
+def as_json(record: AuditRecord, instant: datetime) -> dict[str, object]:
     """The record with plain JSON values."""
     caller = record.caller
     return {
-        "time": record.instant.isoformat(),
+        "time": instant.isoformat(),
         "principal": caller.principal,
         "actor": caller.actor.id,
         "actor_kind": caller.actor.kind.value,

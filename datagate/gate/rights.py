@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datagate.backends.postgres.catalog_guards import CatalogGuards
-from datagate.backends.postgres.guards import EPOCH, PARTIES, VALID_UNTIL
+from datagate.backends.postgres.guards import EPOCH, PARTIES, PARTY, VALID_UNTIL
 from datagate.decision import decide
 from datagate.errors import InternalError
 from datagate.gate.shared import Shared
@@ -102,6 +102,9 @@ class Rights:
         """The value that travels for a binding."""
         if binding == PARTIES:
             return self.facts.epoch.parties
+        if binding == PARTY:
+            alone = len(self.facts.epoch.parties) == 1 and self.facts.valid_until is None
+            return self.facts.epoch.parties[0] if alone else None
         if binding == EPOCH:
             return self.facts.epoch.value
         if binding == VALID_UNTIL:

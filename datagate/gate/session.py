@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from datagate.audit import AuditRecord
 from datagate.backends.postgres.backend import carry
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
@@ -50,7 +48,7 @@ class GateSession:
         known = self._admitted.get((text, assuming))
         if known is not None:
             admitted, record = known
-            self._shared.audit.record(replace(record, instant=self._shared.recorded_at()))
+            self._shared.audit.record(record, self._shared.recorded_at())
             return admitted
         try:
             explained = self._explain_anew(text, assuming=assuming)
@@ -128,7 +126,6 @@ class GateSession:
         self, text: str, *, permitted: bool, decisions: tuple[Decision, ...], reason: str | None
     ) -> AuditRecord:
         record = AuditRecord(
-            instant=self._shared.recorded_at(),
             caller=self._caller,
             frontend=self._frontend,
             text=text,
@@ -138,7 +135,7 @@ class GateSession:
             policy_version=self._shared.policies.version,
             reason=reason,
         )
-        self._shared.audit.record(record)
+        self._shared.audit.record(record, self._shared.recorded_at())
         return record
 
 

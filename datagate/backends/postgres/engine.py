@@ -8,6 +8,7 @@ stands between them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -120,6 +121,11 @@ _SIBLING = frozenset({Token.ASCII_44, Token.ASCII_59, Token.AND, Token.OR, Token
 _LEAF = frozenset({Token.IDENT, Token.ICONST, Token.FCONST, Token.SCONST, Token.PARAM, Token.ASCII_46, Token.TYPECAST})
 
 
+# The lexer reads the whole run of operator characters anew at each comment that opens inside it.
+_COMMENT_RUN = re.compile(rb"/\*[-~!@#^&|`?+*/%<>=]{200,}")
+_MOST_COMMENTS_IN_RUN = 50
+
+
 def refuse_deep(raw: bytes) -> None:
     """Refuse a text that may nest too deeply for the C parser's output functions.
 
@@ -127,6 +133,8 @@ def refuse_deep(raw: bytes) -> None:
     """
     if len(raw) <= SHORT_TEXT:
         return
+    if any(run[0].count(b"/*") > _MOST_COMMENTS_IN_RUN for run in _COMMENT_RUN.finditer(raw)):
+        raise UnsupportedConstruct("the statement's comments are nested too deeply", sqlstate="54001")
     levels = [0]
     total = 0
     for token in scan(raw):
