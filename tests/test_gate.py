@@ -13,7 +13,14 @@ from sqlalchemy import create_engine
 
 from datagate.audit import JsonLinesSink, MemorySink
 from datagate.audit.record import AuditRecord
-from datagate.errors import AuditUnavailable, PolicyError, Refused, UndefinedRelation
+from datagate.errors import (
+    AuditUnavailable,
+    OperationalError,
+    PolicyError,
+    Refused,
+    StateError,
+    UndefinedRelation,
+)
 from datagate.gate import Gate, GateSession, state_engine
 from datagate.model.caller import Caller
 from datagate.stores import EntitlementKind, StateStore
@@ -222,3 +229,21 @@ def test_policies_that_do_not_fit_the_database_do_not_load(empty_dsn: str) -> No
     """A gate opens only before a database that has what the policies speak of."""
     with pytest.raises(PolicyError, match=r"customers\.yaml:\d+:\d+: "):
         Gate.open(empty_dsn, policies=POLICIES, keyring=KEYS)
+
+
+def test_a_gate_reads_facts_with_a_role_that_may_only_read(
+    bank_dsn: str, store: StateStore, bank: psycopg.Connection[Any]
+) -> None:
+    """The state's reader may read all of it and write none; the gate needs no more."""
+    bank.execute("DROP ROLE IF EXISTS facts_reader")
+    bank.execute("CREATE ROLE facts_reader LOGIN")
+    store.grant_state_reader("facts_reader")
+    reader = psycopg.conninfo.make_conninfo(bank_dsn, options="-c role=facts_reader")
+    engine = state_engine(reader)
+    gate = Gate.open(bank_dsn, policies=POLICIES, state=StateStore(engine), keyring=KEYS, audit=MemorySink())
+    assert rows(gate.session(ANN, frontend="test"), bank, "SELECT DISTINCT region FROM bank.customers") == [("EU",)]
+    with pytest.raises((StateError, OperationalError)):
+        StateStore(engine).grant_role("ann", "adviser")
+    engine.dispose()
+    bank.execute("DROP OWNED BY facts_reader")
+    bank.execute("DROP ROLE facts_reader")

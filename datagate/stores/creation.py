@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sqlalchemy import Connection, inspect, select, text
 
@@ -36,18 +36,28 @@ def create(database: StateDatabase) -> None:
 
 
 def grant_service_role(database: StateDatabase, role: str) -> None:
-    """Let a role read what rewritten statements read.
+    """Let a role read what rewritten statements read; StateError as for :func:`_grant`."""
+    _grant(database, role, postgres.service_role_statements)
+
+
+def grant_state_reader(database: StateDatabase, role: str) -> None:
+    """Let a role read all of the state, as a gate does; StateError as for :func:`_grant`."""
+    _grant(database, role, postgres.state_reader_statements)
+
+
+def _grant(database: StateDatabase, role: str, statements: Callable[[str], Iterable[str]]) -> None:
+    """Run GRANTs for a role.
 
     Raises:
-        StateError: The state is not on PostgreSQL: no statement reads it from inside, and no role needs it.
+        StateError: The state is not on PostgreSQL, where alone there are roles, or there is no such role.
     """
     if not database.is_postgres:
-        raise StateError("only on PostgreSQL do statements read the state, and need a role that may")
+        raise StateError("only on PostgreSQL do roles need a right to read the state")
     with database.writing() as connection:
         quoted = connection.execute(_ROLE, {"role": role}).scalar_one_or_none()
         if quoted is None:
             raise StateError(f"there is no role {role}: create it first, with LOGIN and no other right")
-        _run(connection, postgres.service_role_statements(quoted))
+        _run(connection, statements(quoted))
 
 
 def _same_version(connection: Connection) -> None:

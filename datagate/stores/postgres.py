@@ -114,6 +114,12 @@ def service_role_statements(quoted_role: str) -> Iterator[str]:
     yield f"GRANT EXECUTE ON FUNCTION datagate.{_CHECK} TO {quoted_role}"
 
 
+def state_reader_statements(quoted_role: str) -> Iterator[str]:
+    """What the role that a gate reads facts with needs: all of the state, to read; the name comes quoted."""
+    yield f"GRANT USAGE ON SCHEMA datagate TO {quoted_role}"
+    yield f"GRANT SELECT ON ALL TABLES IN SCHEMA datagate TO {quoted_role}"
+
+
 def _trigger_names() -> Iterator[tuple[str, str]]:
     for table in _PARTIES:
         for event in ("insert", "update", "delete", "truncate"):

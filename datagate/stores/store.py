@@ -50,6 +50,10 @@ class StateStore:
         """Let the role that runs rewritten statements read what those statements need, and no more."""
         creation.grant_service_role(self._database, role)
 
+    def grant_state_reader(self, role: str) -> None:
+        """Let a role read all of the state: the role that a gate connects with to learn its callers' facts."""
+        creation.grant_state_reader(self._database, role)
+
     def grant_role(
         self, principal: str, role: str, *, valid_from: datetime | None = None, valid_until: datetime | None = None
     ) -> None:

@@ -46,12 +46,18 @@ ServiceRole = Annotated[
     str | None,
     typer.Option("--service-role", metavar="ROLE", help="Let this role of the database read what statements read."),
 ]
+StateRole = Annotated[
+    str | None,
+    typer.Option("--state-role", metavar="ROLE", help="Let this role of the database read all of the state."),
+]
 PrincipalId = Annotated[str, typer.Argument(metavar="PRINCIPAL")]
 DataSubject = Annotated[str, typer.Argument(metavar="DATA-SUBJECT", help="The key of the data subject's rows.")]
 PurposeName = Annotated[str, typer.Argument(metavar="PURPOSE")]
 
 
-def init(dsn: OptionalDsn = None, state: State = None, service_role: ServiceRole = None) -> None:
+def init(
+    dsn: OptionalDsn = None, state: State = None, service_role: ServiceRole = None, state_role: StateRole = None
+) -> None:
     """Create what keeps entitlements, consents and mandates: on PostgreSQL the schema datagate.
 
     Doing so again changes nothing.
@@ -60,6 +66,8 @@ def init(dsn: OptionalDsn = None, state: State = None, service_role: ServiceRole
         found.create()
         if service_role is not None:
             found.grant_service_role(service_role)
+        if state_role is not None:
+            found.grant_state_reader(state_role)
     print("the state is there" if service_role is None else f"the state is there, and {service_role} may read it")
 
 
