@@ -121,9 +121,9 @@ _SIBLING = frozenset({Token.ASCII_44, Token.ASCII_59, Token.AND, Token.OR, Token
 _LEAF = frozenset({Token.IDENT, Token.ICONST, Token.FCONST, Token.SCONST, Token.PARAM, Token.ASCII_46, Token.TYPECAST})
 
 
-# The lexer reads the whole run of operator characters anew at each comment that opens inside it.
-_COMMENT_RUN = re.compile(rb"/\*[-~!@#^&|`?+*/%<>=]{200,}")
-_MOST_COMMENTS_IN_RUN = 50
+# At each operator and each comment that opens inside such a run, the lexer reads the whole rest of it anew.
+_OPERATOR_RUN = re.compile(rb"[-~!@#^&|`?+*/%<>=]{200,}")
+_MOST_READ_ANEW = 100_000_000
 
 
 def refuse_deep(raw: bytes) -> None:
@@ -133,8 +133,8 @@ def refuse_deep(raw: bytes) -> None:
     """
     if len(raw) <= SHORT_TEXT:
         return
-    if any(run[0].count(b"/*") > _MOST_COMMENTS_IN_RUN for run in _COMMENT_RUN.finditer(raw)):
-        raise UnsupportedConstruct("the statement's comments are nested too deeply", sqlstate="54001")
+    if sum(len(run[0]) ** 2 for run in _OPERATOR_RUN.finditer(raw)) > _MOST_READ_ANEW:
+        raise UnsupportedConstruct("the statement has too long a run of operator characters", sqlstate="54000")
     levels = [0]
     total = 0
     for token in scan(raw):
