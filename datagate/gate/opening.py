@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, NullPool, create_engine
 
 from datagate.audit import LoggingSink, Sink
 from datagate.backends.postgres import masks
@@ -47,7 +47,8 @@ class Gate(Shared):
         Args:
             dsn: libpq connection string of the data's database; it needs to read the catalog (and the state).
             policies: a directory of policy files, or a set already read (which has no examples any more).
-            state: where entitlements, consents and mandates are kept; the data's own database by default.
+            state: where entitlements, consents and mandates are kept; the data's own database by default. Over a
+                connection string, each reading of facts opens a connection; a StateStore has its engine's pool.
             keyring: keys of masks; none by default, so that masks with keys refuse.
             audit: where records go; Python's logging by default.
             clock: gives the present, timezone-aware; by default the state's own clock for decisions, and the
@@ -115,7 +116,11 @@ def check_against(policies: PolicySet, catalog: Catalog) -> None:
 
 
 def state_engine(dsn: str) -> Engine:
-    """A SQLAlchemy engine for a state URL, or for a libpq connection string."""
+    """A SQLAlchemy engine for a state URL, or for a libpq connection string.
+
+    It keeps no connection open, so that nobody has to close it; where facts are read often, give the gate a StateStore
+    over an engine with a pool.
+    """
     if "://" in dsn and not dsn.startswith(("postgresql://", "postgres://")):
-        return create_engine(dsn)
-    return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
+        return create_engine(dsn, poolclass=NullPool)
+    return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=NullPool)

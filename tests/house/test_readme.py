@@ -113,11 +113,7 @@ def run(block: Block, names: dict[str, object]) -> str:
 
 
 def pool_of(value: object) -> sqlalchemy.Engine | None:
-    """The engine that a gate, a state or an engine keeps connections in."""
-    if isinstance(value, datagate.Gate):
-        value = value.state
-    if isinstance(value, datagate.StateStore):
-        value = value._database._engine
+    """The engine that keeps connections in a pool, if it is one."""
     return value if isinstance(value, sqlalchemy.Engine) else None
 
 
