@@ -47,6 +47,10 @@ class StateDatabase:
         self._engine = engine.execution_options(schema_translate_map={SCHEMA: schema})
         self._clock = clock
 
+    def close(self) -> None:
+        """Close the connections that the engine keeps; it opens new ones when it is asked again."""
+        self._engine.dispose()
+
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that is committed at the end.

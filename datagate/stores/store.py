@@ -38,6 +38,10 @@ class StateStore:
     def __init__(self, engine: Engine, *, clock: Clock | None = None) -> None:
         self._database = StateDatabase(engine, clock)
 
+    def close(self) -> None:
+        """Close the connections that the engine keeps; it opens new ones when it is asked again."""
+        self._database.close()
+
     def create(self) -> None:
         """Create the tables, and what keeps their epochs; again changes nothing.
 

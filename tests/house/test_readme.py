@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,8 +94,8 @@ def test_programs_print_what_it_says(bank: str) -> None:
             if block.language == "python":
                 assert printed == "", f"what the program before line {block.line} printed is not shown"
                 printed = run(block, names)
-                for pool in filter(None, map(pool_of, names.values())):
-                    pools.callback(pool.dispose)
+                for close in filter(None, map(closing, names.values())):
+                    pools.callback(close)
             else:
                 assert printed == block.text, f"line {block.line}"
                 printed = ""
@@ -112,9 +112,11 @@ def run(block: Block, names: dict[str, object]) -> str:
     return out.getvalue()
 
 
-def pool_of(value: object) -> sqlalchemy.Engine | None:
-    """The engine that keeps connections in a pool, if it is one."""
-    return value if isinstance(value, sqlalchemy.Engine) else None
+def closing(value: object) -> Callable[[], None] | None:
+    """What closes the connections that a value keeps, if it keeps some."""
+    if isinstance(value, datagate.StateStore):
+        return value.close
+    return value.dispose if isinstance(value, sqlalchemy.Engine) else None
 
 
 def test_the_query_becomes_what_it_says(bank: str) -> None:
