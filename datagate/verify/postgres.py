@@ -26,6 +26,7 @@ from datagate.model.names import RelationName
 from datagate.verify.mismatch import Mismatch, MismatchKind
 from datagate.verify.names import Names
 from datagate.verify.prescription import Prescription
+from datagate.verify.things import check_things
 from datagate.verify.tree import read
 from datagate.verify.walk import Walk
 
@@ -54,6 +55,7 @@ def verify(
     """
     before, after = read(original), read(final)
     try:
+        check_things(before, lookups)
         Walk(Names(catalog, functions), prescriptions, lookups).statement(before, after)
     except RecursionError:
         raise Mismatch("the statement is nested too deeply to be verified", MismatchKind.STATEMENT) from None

@@ -59,12 +59,15 @@ SELECT DISTINCT r.ev_class::bigint, n.nspname, c.relname, COALESCE(a.attname, ''
  WHERE r.ev_class >= 16384 AND c.oid <> r.ev_class
 """
 
+# An argument of a type that names things would find by name what a literal says; an aclitem names roles.
 _FUNCTIONS = """
 SELECT p.proname FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace
  GROUP BY p.proname HAVING bool_and(p.provolatile = 'i' AND p.prokind IN ('f', 'a', 'w') AND p.prorettype NOT IN
    ('trigger'::regtype, 'event_trigger'::regtype, 'internal'::regtype, 'language_handler'::regtype,
     'fdw_handler'::regtype, 'index_am_handler'::regtype, 'table_am_handler'::regtype, 'tsm_handler'::regtype)
-   AND NOT p.proargtypes::oid[] && ARRAY['internal'::regtype::oid, 'cstring'::regtype::oid])
+   AND p.prorettype <> ALL ('{aclitem,_aclitem}'::regtype[]) AND NOT p.proargtypes::oid[] && '{internal,cstring,
+   aclitem,_aclitem,regclass,regcollation,regdictionary,regnamespace,regoper,regoperator,regproc,regprocedure,regrole,
+   regtype}'::regtype[]::oid[])
 """
 
 _ENGINE_FUNCTIONS = """

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from datagate.errors import InternalError
-from datagate.model.catalog import Catalog, Relation
+from datagate.model.catalog import Catalog, Column, Relation
 from datagate.model.fragment import Binding, Fragment
 from datagate.model.guard import Guard, GuardColumn
 from datagate.model.names import RelationName
@@ -162,19 +162,13 @@ _HIDDEN_COLUMNS: Mapping[str, Mapping[str, str]] = {
         "relpages": "NULL::pg_catalog.int4",
         "reltuples": "NULL::pg_catalog.float4",
         "relallvisible": "NULL::pg_catalog.int4",
-        "relacl": "NULL::pg_catalog.aclitem[]",
+        "relallfrozen": "NULL::pg_catalog.int4",
         "relpartbound": "NULL::pg_catalog.text",
     },
     "pg_attribute": {
-        "attacl": "NULL::pg_catalog.aclitem[]",
         "attmissingval": "NULL::pg_catalog.text",
         "attstattarget": "NULL::pg_catalog.int2",
     },
-    "pg_namespace": {"nspacl": "NULL::pg_catalog.aclitem[]"},
-    "pg_tablespace": {"spcacl": "NULL::pg_catalog.aclitem[]"},
-    "pg_database": {"datacl": "NULL::pg_catalog.aclitem[]"},
-    "pg_proc": {"proacl": "NULL::pg_catalog.aclitem[]"},
-    "pg_type": {"typacl": "NULL::pg_catalog.aclitem[]"},
 }
 
 
@@ -228,17 +222,29 @@ class CatalogGuards:
 @lru_cache(maxsize=256)
 def _guard(relation: Relation) -> Guard:
     hidden = _HIDDEN_COLUMNS.get(relation.name.name, {})
+    shown = {column.name: _shown(column, hidden) for column in relation.columns}
     return Guard(
         relation=RelationName("pg_catalog", relation.name.name),
         columns=tuple(
-            GuardColumn(column.name, column.name not in hidden, column.base_type, leakproof=True, digits=None)
-            for column in relation.columns
+            GuardColumn(name, text == f"g.{name}", type_, leakproof=True, digits=None)
+            for name, (text, type_) in shown.items()
         ),
         primary_key=relation.primary_key,
-        targets=tuple(
-            Fragment.of(f"{hidden.get(column.name, f'g.{column.name}')} AS {column.name}")
-            for column in relation.columns
-        ),
+        targets=tuple(Fragment.of(f"{text} AS {name}") for name, (text, _) in shown.items()),
         source=f"pg_catalog.{relation.name.name}",
         after=Fragment.of(" WHERE ", _FILTERS[relation.name.name]),
     )
+
+
+def _shown(column: Column, hidden: Mapping[str, str]) -> tuple[str, str]:
+    """A column's text in the guard, and its type.
+
+    Types that name things would turn a literal beside them into a look-up by name, or into the name of what has an OID.
+    """
+    if column.name in hidden:
+        return hidden[column.name], column.base_type
+    if column.base_type == "_aclitem":
+        return "NULL::pg_catalog.text[]", "_text"
+    if column.base_type == "regproc":
+        return f"g.{column.name}::pg_catalog.oid", "oid"
+    return f"g.{column.name}", column.base_type
