@@ -49,7 +49,7 @@ WARM_US = 20.0
 SCALE = Decimal("0.01")
 
 STAGES = {
-    "engine parse": "datagate.gate.read_statement",
+    "engine parse": "datagate.gate.shared.read_statement",
     "dialect parse": "datagate.sql.rewrite.parse_canonical",
     "inventory, views": "datagate.sql.rewrite.expand_views",
     "leaks": "datagate.sql.rewrite.find_fences",
