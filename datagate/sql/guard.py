@@ -19,9 +19,13 @@ from datagate.sql.views import alias_of
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The guard must not be merged with the query around it; ``conjuncts`` are copied inside so that indexes work."""
+    """The guard must not be merged with the query around it; ``conjuncts`` are copied inside so that indexes work.
+
+    ``blind``: nor may the planner try the caller's conditions on what it keeps of the relation's values.
+    """
 
     conjuncts: tuple[exp.Expression, ...]
+    blind: bool = False
 
 
 class Numbering:
@@ -62,16 +66,25 @@ def place_guards(
         alias = alias_of(reference)
         fence = fences.get(reference)
         if fence is not None:
-            text = _fenced(text, alias, fence)
+            text = _fenced(text, alias, fence, len(guards[reference.relation.oid].columns))
         table.replace(exp.Subquery(this=GuardText(this=text), alias=alias))
 
 
-def _fenced(text: str, alias: exp.TableAlias, fence: Fence) -> str:
-    """``OFFSET 0`` keeps PostgreSQL's planner from pulling the subquery up or pushing conditions into it."""
+def _fenced(text: str, alias: exp.TableAlias, fence: Fence, columns: int) -> str:
+    """``OFFSET 0`` keeps PostgreSQL's planner from pulling the subquery up or pushing conditions into it.
+
+    While it plans, it looks through that for statistics all the same, but not through a UNION.
+    """
     name = generate(alias.this)
     conjuncts = " AND ".join(f"({generate(conjunct)})" for conjunct in fence.conjuncts)
     where = f" WHERE {conjuncts}" if conjuncts else ""
-    return f"SELECT * FROM ({text}) AS {name}{where} OFFSET 0"
+    union = blindfold(columns) if fence.blind else ""
+    return f"SELECT * FROM ({text}) AS {name}{where}{union} OFFSET 0"
+
+
+def blindfold(columns: int) -> str:
+    """What follows a SELECT of that many columns to keep the planner from its statistics: no row more."""
+    return f" UNION ALL SELECT {', '.join(['NULL'] * columns)} WHERE false"
 
 
 def unqualify_columns(tree: exp.Expression, references: Sequence[Reference]) -> frozenset[int]:

@@ -25,6 +25,7 @@ from datagate.sql.dialect.nodes import (
     TypeName,
     ValueFunction,
 )
+from datagate.sql.patterns import ends_well
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +226,9 @@ class _Judge:
 
     def _like(self, value: exp.Expression, pattern: exp.Expression) -> Knowledge:
         """LIKE raises only for a pattern that ends in its escape character (manual, 9.7.1)."""
-        text = self.judge(value)
-        literal = isinstance(pattern, exp.Literal) and pattern.is_string
-        safe = literal and "\\" not in pattern.this
-        return Knowledge(text.leakproof and text.type in _TEXTS and safe, "bool")
+        sides = [self.judge(value), self.judge(pattern)]
+        texts = all(side.leakproof and side.type in _TEXTS for side in sides)
+        return Knowledge(texts and ends_well(pattern), "bool")
 
     def _quantified(self, node: Quantified) -> Knowledge:
         operator = node.args["operator"]

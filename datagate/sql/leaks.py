@@ -12,7 +12,7 @@ to join it to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
@@ -22,6 +22,7 @@ from datagate.sql.early import aggregates, children, conjuncts, expressions_of, 
 from datagate.sql.guard import Fence
 from datagate.sql.inventory import Reference
 from datagate.sql.leakproof import LEAKY, Assumption, Knowledge, comparable, judge
+from datagate.sql.patterns import matches_patterns
 
 
 @dataclass(slots=True)
@@ -122,7 +123,10 @@ def find_fences(
     """
     finder = _Finder({id(reference.table): reference for reference in references}, guards, respelled, assuming=assuming)
     finder.query(tree, None, {})
-    return finder.fences, frozenset(finder.assumptions)
+    fences = finder.fences
+    if fences and matches_patterns(tree):
+        fences = {reference: replace(fence, blind=True) for reference, fence in fences.items()}
+    return fences, frozenset(finder.assumptions)
 
 
 class _Finder:

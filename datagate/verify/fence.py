@@ -1,7 +1,8 @@
 """The fence around a guard, and what a column reference in the caller's text certainly means.
 
-``(SELECT * FROM (<guard>) AS a WHERE <conjuncts> OFFSET 0) AS a`` gives the rows of the guard, in the same columns. It
-may drop rows early, by conjuncts of the WHERE of the very SELECT that the relation stands in: a row for which such a
+``(SELECT * FROM (<guard>) AS a WHERE <conjuncts> OFFSET 0) AS a`` gives the rows of the guard, in the same columns; so
+it does with ``UNION ALL SELECT NULL, … WHERE false`` before the OFFSET, which adds no row and names no column. It may
+drop rows early, by conjuncts of the WHERE of the very SELECT that the relation stands in: a row for which such a
 conjunct is not true passes that WHERE in no combination, provided that the conjunct reads nothing but this row, gives
 the same answer twice, and the relation is not on the side of an outer join where a missing row becomes a row of NULLs.
 """
@@ -18,6 +19,7 @@ from datagate.verify.prescription import Guard
 from datagate.verify.tree import Tree, kind_of, read, strings
 
 _TEMPLATE: Final = read("SELECT * FROM (SELECT) AS a OFFSET 0")["SelectStmt"]
+_UNION: Final = read("SELECT UNION ALL SELECT NULL WHERE false OFFSET 0")["SelectStmt"]
 
 _LEAVES: Final = frozenset({"A_Const", "ParamRef", "SQLValueFunction"})
 _PURE_KINDS: Final = frozenset(
@@ -89,7 +91,7 @@ def conjuncts(condition: Tree | None) -> Iterator[Tree]:
 
 def unfence(subquery: Tree, alias: str) -> tuple[Tree, Sequence[Tree]] | None:
     """What stands inside a fence of that alias, and the conjuncts on it; None where the subquery is no fence."""
-    select = subquery.get("SelectStmt", {})
+    select = _without_union(subquery.get("SelectStmt", {}))
     match select.get("fromClause"):
         case [{"RangeSubselect": {"subquery": inner, "alias": {"aliasname": name, **renamed}, **other}}] if (
             name == alias and not renamed and not other
@@ -102,6 +104,19 @@ def unfence(subquery: Tree, alias: str) -> tuple[Tree, Sequence[Tree]] | None:
     if fixed != {field: value for field, value in _TEMPLATE.items() if field not in variable}:
         return None
     return inner, tuple(conjuncts(select.get("whereClause")))
+
+
+def _without_union(select: Tree) -> Tree:
+    """The SELECT without a UNION ALL that adds no row; anything else as it is."""
+    nothing = select.get("rarg", {})
+    nulls, null = nothing.get("targetList", []), _UNION["rarg"]["targetList"][0]
+    if not nulls or any(target != null for target in nulls) or "larg" not in select:
+        return select
+    if {**select, "larg": _UNION["larg"], "rarg": {**nothing, "targetList": [null]}} != _UNION:
+        return select
+    if select["larg"].get("limitOption") != "LIMIT_OPTION_DEFAULT":
+        return select
+    return {**select["larg"], "limitOffset": _UNION["limitOffset"], "limitOption": _UNION["limitOption"]}
 
 
 def check_conjuncts(copied: Sequence[Tree], source: Source, required: Sequence[Tree]) -> None:

@@ -176,3 +176,39 @@ def test_the_callers_own_offset_zero_is_not_taken_for_a_fence() -> None:
     both = pair("SELECT x.id FROM (SELECT * FROM {customers AS x} WHERE x.id = 1 OFFSET 0) AS x")
     check(both.original, both.final)
     assert refusal(both.original, both.final.replace("WHERE x.id = 1 ", "")) is MismatchKind.TREE
+
+
+UNION = "(SELECT * FROM {bank.customers AS c}# UNION ALL SELECT NULL, NULL WHERE false OFFSET 0) AS c"
+
+
+@pytest.mark.parametrize("where", ["", " WHERE c.id = 1"])
+def test_a_fence_may_end_in_a_union_without_rows(where: str) -> None:
+    """``UNION ALL SELECT NULL, … WHERE false`` adds nothing; the planner's statistics end there."""
+    asked = "SELECT c.id FROM @ WHERE c.id = 1"
+    check(original(asked, "c"), expand(asked.replace("@", UNION.replace("#", where))))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("false", "true"),
+        ("false", "NULL"),
+        (" WHERE false", ""),
+        ("NULL, NULL", "NULL, 1"),
+        ("NULL, NULL", "NULL, NULL AS x"),
+        ("NULL, NULL WHERE", "NULL, NULL FROM bank.customers WHERE"),
+        ("UNION ALL", "UNION"),
+        ("UNION ALL", "EXCEPT ALL"),
+        ("OFFSET 0", "OFFSET 1"),
+        (" OFFSET 0", ""),
+        ("OFFSET 0", "LIMIT 1 OFFSET 0"),
+        ("# UNION", " WHERE c.id = 2 UNION"),
+        ("false OFFSET", "false UNION ALL SELECT 1, 2 OFFSET"),
+    ],
+)
+def test_another_union_is_no_fence(old: str, new: str) -> None:
+    """Anything else after the guard is refused."""
+    asked = "SELECT c.id FROM @ WHERE c.id = 1"
+    text = UNION.replace(old, new)
+    assert text != UNION
+    assert refusal(original(asked, "c"), expand(asked.replace("@", text.replace("#", "")))) is MismatchKind.GUARD

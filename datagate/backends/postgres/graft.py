@@ -13,8 +13,9 @@ from datagate.backends.postgres.engine import Tree, deparse, parse_tree
 from datagate.errors import UnsupportedConstruct
 from datagate.model.catalog import Catalog, Relation
 from datagate.model.guard import Guard
-from datagate.sql.guard import Numbering
+from datagate.sql.guard import Numbering, blindfold
 from datagate.sql.inventory import undefined_relation
+from datagate.sql.patterns import may_match_patterns
 from datagate.sql.rewrite import Rewritten, Surroundings
 from datagate.sql.views import MAX_VIEW_DEPTH, Seen
 
@@ -22,7 +23,7 @@ from datagate.sql.views import MAX_VIEW_DEPTH, Seen
 def graft(text: str, numbering: Numbering, around: Surroundings) -> Rewritten:
     """Rewrite one query by its engine tree; raises UndefinedRelation and UnsupportedConstruct."""
     whole = parse_tree(text)
-    grafter = _Grafter(numbering, around)
+    grafter = _Grafter(numbering, around, blind=may_match_patterns(text))
     grafter.statement(whole["stmts"][0], 0)
     return Rewritten(
         text=deparse({"stmts": whole["stmts"]}),
@@ -34,7 +35,8 @@ def graft(text: str, numbering: Numbering, around: Surroundings) -> Rewritten:
 
 
 class _Grafter:
-    def __init__(self, numbering: Numbering, around: Surroundings) -> None:
+    def __init__(self, numbering: Numbering, around: Surroundings, *, blind: bool) -> None:
+        self._blind = blind
         self._numbering = numbering
         self._around = around
         self.bodies: dict[Any, str] = {}
@@ -82,8 +84,10 @@ class _Grafter:
         body = self._numbering.text(guard.body())
         self.bodies[relation.name] = body
         name = '"' + alias.replace('"', '""') + '"'
-        fenced = parse_tree(f"SELECT * FROM ({body}) AS {name} OFFSET 0")["stmts"][0]["stmt"]
-        select = fenced["SelectStmt"]["fromClause"][0]["RangeSubselect"]["subquery"]["SelectStmt"]
+        union = blindfold(len(guard.columns)) if self._blind else ""
+        fenced = parse_tree(f"SELECT * FROM ({body}) AS {name}{union} OFFSET 0")["stmts"][0]["stmt"]
+        outer = fenced["SelectStmt"]["larg"] if self._blind else fenced["SelectStmt"]
+        select = outer["fromClause"][0]["RangeSubselect"]["subquery"]["SelectStmt"]
         inner = select["fromClause"][0]
         if not variable.get("inh"):
             inner["RangeVar"].pop("inh", None)
