@@ -93,7 +93,7 @@ class Gate(Shared):
             ("standard_conforming_strings", "on"),
             ("transform_null_equals", "off"),
             # A guard whose filter is an EXISTS counts as one more join; by default the planner stops at eight.
-            ("from_collapse_limit", "20"),
+            ("from_collapse_limit", "12"),
         )
 
 

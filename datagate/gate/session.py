@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datagate.audit import AuditRecord
 from datagate.backends.postgres.backend import carry
+from datagate.backends.postgres.guards import STILL_CURRENT
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
 from datagate.errors import DatagateError, Refused, UndefinedRelation
 from datagate.gate.admitted import Admitted, Explained
@@ -150,7 +151,9 @@ class _Walk:
 
     def around(self) -> Surroundings:
         """What the passes see."""
-        return Surroundings(self._rights.shared.catalog, self._sight, self._rights.guard)
+        shared = self._rights.shared
+        check = STILL_CURRENT if shared.state_within else None
+        return Surroundings(shared.catalog, self._sight, self._rights.guard, check)
 
     def _sight(self, relation: Relation) -> Seen:
         seen = self._rights.sight(relation)

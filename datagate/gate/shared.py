@@ -108,7 +108,6 @@ class Shared:
                 relation,
                 self.catalog,
                 CONSENTS if self.state_within else None,
-                check_facts=self.state_within,
             )
             keep(self._guards, key, found)
         return found

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from datagate.model.catalog import Catalog, Relation
-from datagate.model.fragment import Binding
+from datagate.model.fragment import Binding, Fragment
 from datagate.model.guard import Guard
 from datagate.model.lookup import Lookup
 from datagate.model.names import RelationName
 from datagate.sql.dialect import generate, parse_canonical
+from datagate.sql.freshness import checked, is_limited
 from datagate.sql.group_by import extend_group_by
 from datagate.sql.guard import Numbering, place_guards, unqualify_columns
 from datagate.sql.inventory import Reference
@@ -36,11 +37,16 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the passes ask of the gate: ``sight`` of each relation, and the ``guard`` of those that have one."""
+    """What the passes ask of the gate: ``sight`` of each relation, and the ``guard`` of those that have one.
+
+    ``check``: an OFFSET that raises where the caller's rights are no longer those that were read; None where the gate
+    looks for itself before each statement.
+    """
 
     catalog: Catalog
     sight: Sight
     guard: Callable[[Relation], Guard]
+    check: Fragment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Rewritten:
 
     ``guards``: the guard body prescribed for each base relation, with the final parameter numbers. ``fenced``:
     relations of which some reference stands behind a fence. ``assumptions``: what must hold of the caller's parameters
-    for the text to be leak-safe.
+    for the text to be leak-safe. ``check``: the check that stands above the query, None where it reads no relation.
     """
 
     text: str
@@ -57,6 +63,7 @@ class Rewritten:
     guards: Mapping[RelationName, str]
     fenced: frozenset[RelationName]
     assumptions: frozenset[Assumption]
+    check: str | None
 
 
 def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundings, *, assuming: bool) -> Rewritten:
@@ -91,12 +98,15 @@ def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundi
     fences, assumptions = find_fences(root, references, guards, respelled, assuming=assuming)
     place_guards(references, guards, fences, numbering)
     condition_lookups(calls, bodies)
+    text = generate(root.this)
+    check = numbering.text(around.check) if around.check is not None and bodies else None
     return Rewritten(
-        text=generate(root.this),
+        text=text if check is None else checked(text, check, limited=is_limited(root.this)),
         bindings=numbering.bindings,
         guards=bodies,
         fenced=frozenset(_names(fences)),
         assumptions=assumptions,
+        check=check,
     )
 
 

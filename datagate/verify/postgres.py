@@ -1,7 +1,7 @@
 """PostgreSQL: may ``final`` be sent in the place of ``original``?
 
 Both texts are read by the engine's own parser, and the two trees are walked side by side (``walk``). They must be equal
-everywhere, node by node and value by value, and made of nothing but what ``grammar`` and ``names`` list. There are five
+everywhere, node by node and value by value, and made of nothing but what ``grammar`` and ``names`` list. There are six
 exceptions, and each has its proof where it is made:
 
 1. where the original names a relation (which by the engine's rules of scope is no WITH item), the final text must have
@@ -10,7 +10,8 @@ exceptions, and each has its proof where it is made:
 2. or, for a view without a policy of its own, the view's query, walked in the same way against the view's own text;
 3. ``schema.table.column`` may be ``table.column`` in the final text (``ranges``);
 4. GROUP BY may have further columns that the primary key in it determines (``_group_by``);
-5. a call that looks a catalog object up by OID must be held to the guard of that catalog (``_lookup``).
+5. a call that looks a catalog object up by OID must be held to the guard of that catalog (``_lookup``);
+6. the check of the caller's rights must stand above the whole, as an OFFSET that skips nothing (``freshness``).
 
 So nothing was lost and nothing was added, and no relation is read but through its guard.
 """
@@ -23,6 +24,7 @@ from types import MappingProxyType
 from datagate.model.catalog import Catalog
 from datagate.model.lookup import Lookup
 from datagate.model.names import RelationName
+from datagate.verify.freshness import unchecked
 from datagate.verify.mismatch import Mismatch, MismatchKind
 from datagate.verify.names import Names
 from datagate.verify.prescription import Prescription
@@ -41,6 +43,7 @@ def verify(
     prescriptions: Mapping[RelationName, Prescription],
     functions: frozenset[str],
     lookups: Mapping[str, Lookup] = MappingProxyType({}),
+    check: str | None = None,
 ) -> None:
     """Return if the final text may be sent in the place of the original; else raise Mismatch.
 
@@ -52,10 +55,15 @@ def verify(
         functions: allowed functions: bare names for pg_catalog's, ``schema.name`` for others (and for operators
             that are user-defined: ``schema.=``).
         lookups: functions of pg_catalog that are allowed only with their OID held to a guarded catalog.
+        check: the check of the caller's rights that must stand above the whole query, as its OFFSET.
     """
     before, after = read(original), read(final)
     try:
         check_things(before, lookups)
-        Walk(Names(catalog, functions), prescriptions, lookups).statement(before, after)
+        walk = Walk(Names(catalog, functions), prescriptions, lookups)
+        if check is not None:
+            after, parameters = unchecked(before, after, check)
+            walk.guard_parameters |= parameters
+        walk.statement(before, after)
     except RecursionError:
         raise Mismatch("the statement is nested too deeply to be verified", MismatchKind.STATEMENT) from None

@@ -91,6 +91,8 @@ def _verify(
     prescriptions = {name: Prescription(guard=body, view_sql=None) for name, body in rewritten.guards.items()}
     for name, relation in views.items():
         prescriptions[name] = Prescription(guard=None, view_sql=relation.view_sql)
+    if around.check is not None and prescriptions and rewritten.check is None:
+        raise Mismatch("the check of the caller's rights is missing", MismatchKind.GUARD)
     refuse_deep(encode(rewritten.text))
     verify(
         text,
@@ -99,6 +101,7 @@ def _verify(
         prescriptions=prescriptions,
         functions=functions,
         lookups=ENGINE.lookups,
+        check=rewritten.check,
     )
 
 

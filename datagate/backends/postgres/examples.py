@@ -123,7 +123,7 @@ class _Stage:
             return None
         relation = self.catalog.relations[self.examples.relation]
         consents = self._consents_source(case)
-        guard = compile_guard(decision, relation, self.catalog, consents, check_facts=False, source_of=self._source)
+        guard = compile_guard(decision, relation, self.catalog, consents, source_of=self._source)
         return self._ask(decision, guard, _mark(relation))
 
     def _ask(self, decision: Decision, guard: Guard, mark: str) -> Seen:

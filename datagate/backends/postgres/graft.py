@@ -13,6 +13,7 @@ from datagate.backends.postgres.engine import Tree, deparse, parse_tree
 from datagate.errors import UnsupportedConstruct
 from datagate.model.catalog import Catalog, Relation
 from datagate.model.guard import Guard
+from datagate.sql.freshness import checked
 from datagate.sql.guard import Numbering, blindfold
 from datagate.sql.inventory import undefined_relation
 from datagate.sql.patterns import may_match_patterns
@@ -25,12 +26,17 @@ def graft(text: str, numbering: Numbering, around: Surroundings) -> Rewritten:
     whole = parse_tree(text)
     grafter = _Grafter(numbering, around, blind=may_match_patterns(text))
     grafter.statement(whole["stmts"][0], 0)
+    select = whole["stmts"][0]["stmt"]["SelectStmt"]
+    limited = bool(select.keys() & {"limitCount", "limitOffset", "lockingClause"})
+    final = deparse({"stmts": whole["stmts"]})
+    check = numbering.text(around.check) if around.check is not None and grafter.bodies else None
     return Rewritten(
-        text=deparse({"stmts": whole["stmts"]}),
+        text=final if check is None else checked(final, check, limited=limited),
         bindings=numbering.bindings,
         guards=grafter.bodies,
         fenced=frozenset(grafter.bodies),
         assumptions=frozenset(),
+        check=check,
     )
 
 

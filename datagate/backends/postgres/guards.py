@@ -36,7 +36,7 @@ PARTY = Binding("facts.party", ValueType.TEXT)
 """The party, where only one is concerned and nothing ends by itself; else NULL."""
 
 STILL_CURRENT = Fragment.of(
-    "(EXISTS (SELECT 1 FROM datagate.epochs AS e WHERE e.party OPERATOR(pg_catalog.=) ",
+    "CASE WHEN EXISTS (SELECT 1 FROM datagate.epochs AS e WHERE e.party OPERATOR(pg_catalog.=) ",
     PARTY,
     " AND e.value OPERATOR(pg_catalog.=) ",
     EPOCH,
@@ -46,9 +46,9 @@ STILL_CURRENT = Fragment.of(
     EPOCH,
     ", ",
     VALID_UNTIL,
-    "))",
+    ") THEN 0 ELSE -1 END",
 )
-"""True while the facts that the decision came from are in force, else raises; reads no row, so evaluated once.
+"""Zero while the facts that the decisions came from are in force; else it raises, and so would an OFFSET of -1.
 
 The first half is the common case, which the engine answers faster than it calls the function.
 """
@@ -203,31 +203,27 @@ def compile_guard(
     catalog: Catalog,
     consents_relation: str | None,
     *,
-    check_facts: bool,
     source_of: SourceOf = row_relation,
 ) -> Guard:
     """The guard that the decision prescribes for the relation (the one named, or a partition or child of it).
 
     Columns stand in the relation's own order. ``consents_relation``: where the statement itself reads consents, None
-    where they travel as a list. ``check_facts`` adds the check that the facts are still in force when the statement
-    starts. ``source_of`` says where a relation's rows are: in itself, but for policies' examples. Raises InternalError
-    for a decision that no guard can express.
+    where they travel as a list. ``source_of`` says where a relation's rows are: in itself, but for policies' examples.
+    Raises InternalError for a decision that no guard can express.
     """
     compiler = _Compiler(decision, catalog, consents_relation, source_of)
     decided: Mapping[str, ColumnDecision] = {column.name: column for column in decision.columns}
     pairs = [
         compiler.column(decided[column.name], column, relation) for column in relation.columns if column.name in decided
     ]
-    conditions = [STILL_CURRENT] if check_facts else []
-    if decision.filter != TRUE:
-        conditions.append(Fragment.of("(", compiler.filter(decision.filter, "g", 0), ")"))
+    filtered = Fragment.of(" WHERE ", compiler.filter(decision.filter, "g", 0))
     return Guard(
         relation=relation.name,
         columns=tuple(column for _, column in pairs),
         primary_key=relation.primary_key,
         targets=tuple(target for target, _ in pairs),
         source=source_of(relation),
-        after=Fragment.of(" WHERE ", Fragment.join(" AND ", conditions)) if conditions else Fragment.of(""),
+        after=filtered if decision.filter != TRUE else Fragment.of(""),
         joined=_joined(decision.filter, consents_within=consents_relation is not None),
     )
 
