@@ -6,7 +6,7 @@ determines them, the groups stay the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sqlglot import exp
 
@@ -18,10 +18,12 @@ from datagate.sql.inventory import Reference
 _NOT_GROUPABLE = frozenset({"json", "xml", "point", "box", "polygon", "line", "lseg", "path", "circle"})
 
 
-def extend_group_by(tree: exp.Expression, references: Sequence[Reference], guards: Mapping[int, Guard]) -> None:
+def extend_group_by(nodes: Iterable[exp.Expr], references: Sequence[Reference], guards: Mapping[int, Guard]) -> None:
     """Extend every GROUP BY of the statement that names a guarded relation's whole primary key, in place."""
     by_table = {id(reference.table): reference for reference in references}
-    for select in list(tree.find_all(exp.Select)):
+    for select in nodes:
+        if not isinstance(select, exp.Select):
+            continue
         group = select.args.get("group")
         if group is None or not group.expressions:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -87,7 +87,7 @@ def blindfold(columns: int) -> str:
     return f" UNION ALL SELECT {', '.join(['NULL'] * columns)} WHERE false"
 
 
-def unqualify_columns(tree: exp.Expression, references: Sequence[Reference]) -> frozenset[int]:
+def unqualify_columns(nodes: Iterable[exp.Expr], references: Sequence[Reference]) -> frozenset[int]:
     """Spell ``bank.customers.email`` as ``customers.email``: a derived table has no schema.
 
     Gives the identities of the column nodes so changed.
@@ -98,7 +98,9 @@ def unqualify_columns(tree: exp.Expression, references: Sequence[Reference]) -> 
     count = Counter(name for name in {reference.relation.name for reference in unaliased})
     names = Counter(name.name for name in count)
     changed = set()
-    for column in list(tree.find_all(exp.Column)):
+    for column in nodes:
+        if not isinstance(column, exp.Column):
+            continue
         schema = column.args.get("db")
         if schema is None:
             continue

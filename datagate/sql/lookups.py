@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sqlglot import exp
 
@@ -15,13 +15,15 @@ from datagate.sql.dialect.nodes import Call, GuardText, RawString, TypeName
 _PURE = (exp.Column, exp.Identifier, exp.Literal, exp.Parameter, exp.Cast, TypeName, exp.Paren, exp.Bracket, exp.Null)
 
 
-def find_lookups(tree: exp.Expression, lookups: Mapping[str, Lookup]) -> list[tuple[exp.Expression, Lookup]]:
+def find_lookups(nodes: Iterable[exp.Expr], lookups: Mapping[str, Lookup]) -> list[tuple[exp.Expression, Lookup]]:
     """The calls of such functions, and casts to such types, whose OID is the same when it is computed twice.
 
     Others are left as they are, and the verifier refuses them.
     """
-    found = []
-    for node in tree.find_all(Call, exp.Cast):
+    found: list[tuple[exp.Expression, Lookup]] = []
+    for node in nodes:
+        if not isinstance(node, Call | exp.Cast):
+            continue
         lookup = _lookup(node, lookups)
         if lookup is None:
             continue
@@ -78,10 +80,12 @@ def condition_lookups(calls: list[tuple[exp.Expression, Lookup]], bodies: Mappin
         call.replace(case)
 
 
-def relations_in_literals(tree: exp.Expression, catalog: Catalog) -> list[Relation]:
+def relations_in_literals(nodes: Iterable[exp.Expr], catalog: Catalog) -> list[Relation]:
     """The relations that literals cast to regclass name, where they name one plainly."""
     found = []
-    for cast in tree.find_all(exp.Cast):
+    for cast in nodes:
+        if not isinstance(cast, exp.Cast):
+            continue
         target, literal = cast.to, cast.this
         if not isinstance(target, TypeName) or target.internal != "regclass" or not isinstance(literal, exp.Literal):
             continue

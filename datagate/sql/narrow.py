@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlglot import exp
 
@@ -10,14 +10,16 @@ from datagate.sql.dialect.nodes import Call, JoinGroup
 from datagate.sql.inventory import Reference
 
 
-def named_columns(tree: exp.Expression, references: Sequence[Reference], more: frozenset[str]) -> frozenset[str] | None:
+def named_columns(
+    nodes: Iterable[exp.Expr], references: Sequence[Reference], more: frozenset[str]
+) -> frozenset[str] | None:
     """Every name that could mean a column of a guard; None where columns are meant without being named.
 
     ``more``: names that the rewriting itself will use.
     """
     aliases = {reference.alias for reference in references}
     names = set(more)
-    for node in tree.walk():
+    for node in nodes:
         if isinstance(node, exp.Identifier):
             names.add(node.name)
         elif _names_all(node, aliases):

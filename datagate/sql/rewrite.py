@@ -78,8 +78,9 @@ def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundi
         parse_canonical,
         around.sight,
     )
-    calls = find_lookups(root, engine.lookups)
-    named = named_columns(root, references, frozenset(lookup.column for _, lookup in calls))
+    nodes = tuple(root.walk())
+    calls = find_lookups(nodes, engine.lookups)
+    named = named_columns(nodes, references, frozenset(lookup.column for _, lookup in calls))
     guards = {reference.relation.oid: _narrowed(around.guard(reference.relation), named) for reference in references}
     numbering = Numbering(caller_parameters, engine.spell)
     bodies = {
@@ -89,12 +90,12 @@ def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundi
         if lookup.relation not in bodies:
             catalog = _narrowed(around.guard(around.catalog.relations[lookup.relation]), named)
             bodies[lookup.relation] = numbering.text(catalog.body())
-    for relation in relations_in_literals(root, around.catalog):
+    for relation in relations_in_literals(nodes, around.catalog):
         if around.sight(relation) is Seen.GUARDED and relation.name not in bodies:
             # Only named, never read: its guard tells the verifier that it may be named, and binds nothing.
             bodies[relation.name] = Numbering(caller_parameters, engine.spell).text(around.guard(relation).body())
-    respelled = unqualify_columns(root, references)
-    extend_group_by(root, references, guards)
+    respelled = unqualify_columns(nodes, references)
+    extend_group_by(nodes, references, guards)
     fences, assumptions = find_fences(root, references, guards, respelled, assuming=assuming)
     place_guards(references, guards, fences, numbering)
     condition_lookups(calls, bodies)

@@ -26,7 +26,7 @@ CATALOG = Catalog(
 
 def named(text: str) -> frozenset[str] | None:
     tree = parse_canonical(text)
-    return named_columns(tree, take_inventory(tree, CATALOG), frozenset())
+    return named_columns(list(tree.walk()), take_inventory(tree, CATALOG), frozenset())
 
 
 @pytest.mark.parametrize(

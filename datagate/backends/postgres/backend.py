@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from datagate.backends.postgres.engine import encode, refuse_deep
 from datagate.backends.postgres.functions import CATALOG_FUNCTIONS, OID_ARGUMENT, OID_COLUMN
 from datagate.backends.postgres.graft import graft
 from datagate.backends.postgres.predicate import spell_parameter
@@ -93,7 +92,6 @@ def _verify(
         prescriptions[name] = Prescription(guard=None, view_sql=relation.view_sql)
     if around.check is not None and prescriptions and rewritten.check is None:
         raise Mismatch("the check of the caller's rights is missing", MismatchKind.GUARD)
-    refuse_deep(encode(rewritten.text))
     verify(
         text,
         rewritten.text,
