@@ -266,8 +266,9 @@ class Walk:
                 self.guard_parameters |= guard.parameters
                 self.ranges.add_relation(unaliased, alias, guard.columns)
             case Prescription(guard=None, view_sql=str() as text):
-                if only or sample is not None or copied:
-                    raise unguarded(f"ONLY, TABLESAMPLE or a filtering fence on the view {name}")
+                # ONLY before a view says nothing: a view has no heirs.
+                if sample is not None or copied:
+                    raise unguarded(f"TABLESAMPLE or a filtering fence on the view {name}")
                 self._node(read_view(text), inner, Scope(in_view=True))
                 columns = self.names.catalog.relations[name].columns
                 self.ranges.add_relation(unaliased, alias, tuple(column.name for column in columns))

@@ -131,11 +131,19 @@ def told(one: Mapping[tuple[str, str], Outcome], other: Mapping[tuple[str, str],
 
 
 def _same(one: Outcome, other: Outcome) -> bool:
+    """Whether two answers tell the same; which of several visible rows that fail is met first is chance."""
     if isinstance(one, Failed) and isinstance(other, Failed):
-        return one.sqlstate == other.sqlstate and _plainly(one.message) == _plainly(other.message)
+        both_data = one.sqlstate.startswith("22") and other.sqlstate.startswith("22")
+        return both_data or (one.sqlstate == other.sqlstate and _plainly(one.message) == _plainly(other.message))
     return same_answer(one, other)
 
 
 def _plainly(message: str) -> str:
-    """A message without the line that says whether a worker or the leader met the error, which is chance."""
+    """A message without the line that says whether a worker or the leader met the error."""
     return message.partition("\nCONTEXT:")[0]
+
+
+def mentions(outcome: Outcome, secret: str) -> bool:
+    """Whether an answer, or the first line of an error (the next shows the statement), holds a text."""
+    shown = outcome.message.partition("\n")[0] if isinstance(outcome, Failed) else str(outcome)
+    return secret in shown

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datagate.backends.postgres.embedded import EmbeddedPostgres
-from tests.property.hidden import COLUMNS, HIDDEN, PLANS, SEEN_COLUMNS, Bank, open_bank, told
+from tests.property.hidden import COLUMNS, HIDDEN, PLANS, SEEN_COLUMNS, Bank, mentions, open_bank, told
 from tests.twin.compare import answer_of
 
 
@@ -60,7 +60,9 @@ def test_attempts(hidden_bank: Bank, who: str) -> None:
     with hidden_bank.changed([_set(who, BLAND)]):
         bland = hidden_bank.observe(who, ATTEMPTS)
     with hidden_bank.changed([_set(who, HOSTILE), *_added(who)]):
-        found = told(bland, hidden_bank.observe(who, ATTEMPTS))
+        hostile = hidden_bank.observe(who, ATTEMPTS)
+    found = told(bland, hostile)
+    found += [f"shown: {text}" for (text, _), outcome in hostile.items() if mentions(outcome, "zzhostile")]
     with hidden_bank.changed([_REMOVED.format(HIDDEN[who])]):
         found += told(bland, hidden_bank.observe(who, ATTEMPTS, ["chosen"]))
     assert not found, f"{len(found)} told\n" + "\n".join(found[:10])
@@ -83,6 +85,8 @@ def test_what_is_hidden_would_tell(hidden_bank: Bank, plan: str) -> None:
     assert outcomes[0] != outcomes[1]
 
 
+_SHORT = 5
+"""No text of so few characters can be told from what is there by chance."""
 _TEXTS = st.sampled_from(
     ["", "0", "zz", "zzhostile full", "zz%", "\\", "a\\", "(", "[", "{1}", "2026-01-01", "x" * 60, "ß😀", "99999999999"]
 ) | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
@@ -99,11 +103,16 @@ _PLACES = st.sampled_from(_lines("places.sql"))
 
 
 @st.composite
-def _changes(draw: st.DrawFn, who: str) -> list[str]:
-    """Random values for hidden rows, and for the hidden columns of visible ones."""
+def _changes(draw: st.DrawFn, who: str) -> tuple[list[str], set[str]]:
+    """Random values for hidden rows, and for the hidden columns of visible ones; and the texts among them."""
+    texts = set()
+
+    def text() -> str:
+        texts.add(found := draw(_TEXTS))
+        return _literal(found)
 
     def values(columns: list[str]) -> str:
-        quoted = {name: draw(_VALUES[name]) if name in _VALUES else _literal(draw(_TEXTS)) for name in columns}
+        quoted = {name: draw(_VALUES[name]) if name in _VALUES else text() for name in columns}
         return ", ".join(f"{name} = {value}" for name, value in quoted.items())
 
     names = draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, unique=True))
@@ -113,7 +122,7 @@ def _changes(draw: st.DrawFn, who: str) -> list[str]:
         changes.append(f"UPDATE bank.customers SET {values(unseen)}")
     if who != "stranger" and draw(st.booleans()):
         changes += _added(who)
-    return changes
+    return changes, texts
 
 
 def _literal(text: str) -> str:
@@ -126,8 +135,12 @@ def _holds(bank: Bank, who: str, data: st.DataObject) -> None:
     )
     with bank.changed([_set(who, BLAND)]):
         before = bank.observe(who, texts)
-    with bank.changed(data.draw(_changes(who))):
-        found = told(before, bank.observe(who, texts))
+    changes, secrets = data.draw(_changes(who))
+    with bank.changed(changes):
+        after = bank.observe(who, texts)
+    found = told(before, after)
+    long = [secret for secret in secrets if len(secret) > _SHORT and not any(secret in text for text in texts)]
+    found += [f"shown: {key}" for key, outcome in after.items() if any(mentions(outcome, each) for each in long)]
     assert not found, "\n".join(found)
 
 

@@ -36,6 +36,11 @@ def test_a_view_is_its_query_with_guards(template: str) -> None:
     passes(template)
 
 
+def test_only_before_a_view_says_nothing() -> None:
+    """A view has no heirs that it could leave out."""
+    check("SELECT * FROM ONLY bank.emails AS e", f"SELECT * FROM ({body('bank.emails')}) AS e")
+
+
 def test_a_fence_may_stand_around_a_view() -> None:
     """Without conditions, since the columns of a view are not known here."""
     final = "SELECT e.id FROM (SELECT * FROM ({}) AS e{} OFFSET 0) AS e WHERE e.id = 1"
@@ -74,13 +79,12 @@ def test_a_changed_view_is_refused(old: str, new: str) -> None:
         ("SELECT * FROM bank.emails", "SELECT * FROM bank.emails"),
         ("SELECT * FROM bank.emails AS e", "SELECT * FROM ({emails}) AS f"),
         ("SELECT * FROM bank.emails AS e", "SELECT * FROM ({nested}) AS e"),
-        ("SELECT * FROM ONLY bank.emails AS e", "SELECT * FROM ({emails}) AS e"),
         ("SELECT * FROM bank.emails AS e TABLESAMPLE system (1)", "SELECT * FROM ({emails}) AS e"),
         ("SELECT * FROM bank.emails AS e", "SELECT * FROM LATERAL ({emails}) AS e"),
     ],
 )
 def test_a_view_in_another_way_is_refused(original: str, final: str) -> None:
-    """The bare view, another view, another name, ONLY, a sample."""
+    """The bare view, another view, another name, a sample."""
     text = final.replace("{emails}", body("bank.emails")).replace("{nested}", body("bank.nested"))
     assert refusal(original, text) is MismatchKind.GUARD
 
