@@ -78,13 +78,27 @@ $$
 """
 
 _CHECK = "still_current(text[], bigint, timestamptz)"
+# Where the key of a data subject is a whole number in its canonical spelling, it is kept as a number too: statements
+# whose key column is one join by it, in half the time. CASE keeps the casts from what is none.
+_NUMBER = """
+ALTER TABLE datagate.consents ADD COLUMN IF NOT EXISTS data_subject_number bigint GENERATED ALWAYS AS (
+    CASE WHEN data_subject ~ '^(0|-?[1-9][0-9]{0,18})$' THEN
+        CASE WHEN data_subject::numeric BETWEEN -9223372036854775808 AND 9223372036854775807
+            THEN data_subject::bigint END
+    END) STORED
+"""
+_NUMBER_INDEX = """
+CREATE INDEX IF NOT EXISTS consents_by_number ON datagate.consents (purpose, data_subject_number)
+INCLUDE (granted, valid_from, valid_until)
+"""
+
 _PARTIES = {"entitlements": "principal", "mandates": "principal, holder"}
 _READ_BY_STATEMENTS = ("epochs", "consents")
 
 
 def create_statements() -> Iterator[str]:
     """What makes functions and triggers; each may run again."""
-    yield from (_ADVANCE, _GROW_ONLY, _STILL_CURRENT)
+    yield from (_NUMBER, _NUMBER_INDEX, _ADVANCE, _GROW_ONLY, _STILL_CURRENT)
     for table, parties in _PARTIES.items():
         yield _CHANGED.format(table=table, parties=parties)
         for event, rows in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from datagate.errors import StateError
@@ -53,3 +54,33 @@ def test_one_bad_answer_spoils_the_list(store: StateStore) -> None:
     with pytest.raises(StateError, match="ends before it begins"):
         store.give_consent("1", "analytics", valid_until=NOW)
     assert store.list_consents() == []
+
+
+def test_whole_numbers_are_kept_as_numbers_too(bank_dsn: str) -> None:
+    """What is a whole number in its canonical spelling, and fits, joins as a number; anything else is text alone."""
+    spelled = [
+        "0",
+        "7",
+        "-12",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "9223372036854775808",
+        "007",
+        "+1",
+        "1.0",
+    ]
+    spelled += ["", " 1", "1e3", "abc", "99999999999999999999", "-0"]
+    with psycopg.connect(bank_dsn, autocommit=True) as connection:
+        for data_subject in spelled:
+            connection.execute(
+                "INSERT INTO datagate.consents (data_subject, purpose, granted, valid_from)"
+                " VALUES (%s, 'numbers', true, now())",
+                (data_subject,),
+            )
+        found = dict(
+            connection.execute(
+                "SELECT data_subject, data_subject_number FROM datagate.consents WHERE purpose = 'numbers'"
+            ).fetchall()
+        )
+    fitting = {"0": 0, "7": 7, "-12": -12, "9223372036854775807": 2**63 - 1, "-9223372036854775808": -(2**63)}
+    assert found == {name: fitting.get(name) for name in spelled}

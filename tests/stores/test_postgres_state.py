@@ -198,7 +198,7 @@ def test_the_service_role_reads_what_statements_need_and_no_more(store: StateSto
     for statement in (
         "SELECT FROM datagate.entitlements",
         "SELECT FROM datagate.mandates",
-        "INSERT INTO datagate.consents SELECT * FROM datagate.consents",
+        "INSERT INTO datagate.consents (data_subject, purpose) SELECT data_subject, purpose FROM datagate.consents",
         "UPDATE datagate.epochs SET value = value + 1",
         "DELETE FROM datagate.consents",
         "SELECT datagate.advance_epochs('{ann}')",

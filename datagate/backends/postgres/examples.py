@@ -159,7 +159,9 @@ class _Stage:
             key = quote(self._data_subject(rows[0]) or "")
             keys.append(f"SELECT r.{key}::pg_catalog.text FROM {_rows_source(self.catalog.relations[name], rows)} AS r")
         return (
-            f"(SELECT s.data_subject, {_constant(case.purpose or '', 'text')} AS purpose, true AS granted,"
+            "(SELECT s.data_subject, CASE WHEN s.data_subject OPERATOR(pg_catalog.~) '^-?[0-9]{1,18}$'"
+            " THEN s.data_subject::pg_catalog.int8 END AS data_subject_number,"
+            f" {_constant(case.purpose or '', 'text')} AS purpose, true AS granted,"
             f" {_constant('-infinity', 'timestamptz')} AS valid_from, NULL::pg_catalog.timestamptz AS valid_until"
             f" FROM ({' UNION ALL '.join(keys)}) AS s)"
         )

@@ -75,26 +75,28 @@ class _Compiler:
     consents_relation: str | None
     source_of: SourceOf
 
-    def filter(self, wanted: Filter, alias: str, depth: int) -> Fragment:
-        """Closed text of a filter over the relation that stands as ``alias``; every part in parentheses."""
+    def filter(self, wanted: Filter, relation: Relation, alias: str, depth: int) -> Fragment:
+        """Closed text of a filter over the relation, which stands as ``alias``; every part in parentheses."""
         match wanted:
             case AllOf(parts):
-                return self._joined(" AND ", parts, alias, depth, empty="true")
+                return self._joined(" AND ", parts, relation, alias, depth, empty="true")
             case AnyOf(parts):
-                return self._joined(" OR ", parts, alias, depth, empty="false")
+                return self._joined(" OR ", parts, relation, alias, depth, empty="false")
             case Where():
                 return self._where(wanted, alias)
             case ConsentLive():
-                return self._consent(wanted, alias)
+                return self._consent(wanted, relation, alias)
             case RefersTo():
                 return self._refers_to(wanted, alias, depth)
             case _:
                 assert_never(wanted)
 
-    def _joined(self, word: str, parts: tuple[Filter, ...], alias: str, depth: int, empty: str) -> Fragment:
+    def _joined(
+        self, word: str, parts: tuple[Filter, ...], relation: Relation, alias: str, depth: int, empty: str
+    ) -> Fragment:
         if not parts:
             return Fragment.of(empty)
-        return Fragment.join(word, [Fragment.of("(", self.filter(part, alias, depth), ")") for part in parts])
+        return Fragment.join(word, [Fragment.of("(", self.filter(part, relation, alias, depth), ")") for part in parts])
 
     def _where(self, where: Where, alias: str) -> Fragment:
         bindings = tuple(
@@ -102,9 +104,12 @@ class _Compiler:
         )
         return compile_predicate(where.predicate.text, alias, bindings)
 
-    def _consent(self, consent: ConsentLive, alias: str) -> Fragment:
+    def _consent(self, consent: ConsentLive, relation: Relation, alias: str) -> Fragment:
         """The nearest answer counts: asked at the purpose itself, else at its parent, and so on up."""
+        column = relation.column(consent.column)
         key = f"{alias}.{quote(consent.column)}::pg_catalog.text"
+        if self.consents_relation is not None and column is not None and column.base_type in _WHOLE_NUMBERS:
+            key = f"{alias}.{quote(consent.column)}"
         if self.consents_relation is None:
             consenting = Binding(f"consenting.{consent.purposes[0]}", ValueType.TEXT_ARRAY)
             return Fragment.of(f"{key} OPERATOR(pg_catalog.=) ANY(", consenting, ")")
@@ -123,10 +128,12 @@ class _Compiler:
 
     def _answer(self, key: str, purpose: Binding, *, granted: bool) -> Fragment:
         yes = "k.granted" if granted else "NOT k.granted"
+        # The state keeps whole numbers as such too, which join faster than their text.
+        own = "data_subject" if key.endswith("::pg_catalog.text") else "data_subject_number"
         return Fragment.of(
             f"EXISTS (SELECT 1 FROM {self.consents_relation} AS k WHERE k.purpose OPERATOR(pg_catalog.=) ",
             purpose,
-            f" AND k.data_subject OPERATOR(pg_catalog.=) {key} AND {yes}"
+            f" AND k.{own} OPERATOR(pg_catalog.=) {key} AND {yes}"
             " AND k.valid_from OPERATOR(pg_catalog.<=) pg_catalog.statement_timestamp()"
             " AND (k.valid_until IS NULL OR k.valid_until OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp()))",
         )
@@ -136,10 +143,10 @@ class _Compiler:
         keys = " AND ".join(
             f"{inner}.{quote(other)} OPERATOR(pg_catalog.=) {alias}.{quote(own)}" for own, other in there.on
         )
-        relation = self.source_of(self.catalog.relations[there.relation])
+        relation = self.catalog.relations[there.relation]
         return Fragment.of(
-            f"EXISTS (SELECT 1 FROM {relation} AS {inner} WHERE {keys} AND (",
-            self.filter(there.filter, inner, depth + 1),
+            f"EXISTS (SELECT 1 FROM {self.source_of(relation)} AS {inner} WHERE {keys} AND (",
+            self.filter(there.filter, relation, inner, depth + 1),
             "))",
         )
 
@@ -153,7 +160,10 @@ class _Compiler:
         if len(shown) == 1 and shown[0][0].when == TRUE:
             value = shown[0][1]
         else:
-            arms = [Fragment.of(" WHEN ", self.filter(case.when, "g", 0), " THEN ", cell) for case, cell, _ in shown]
+            whens = [self.filter(case.when, relation, "g", 0) for case, _, _ in shown]
+            arms = [
+                Fragment.of(" WHEN ", when, " THEN ", cell) for when, (_, cell, _) in zip(whens, shown, strict=True)
+            ]
             value = Fragment.of("CASE", *arms, " END")
         return (
             Fragment.of(value, f" AS {quote(column.name)}"),
@@ -216,7 +226,7 @@ def compile_guard(
     pairs = [
         compiler.column(decided[column.name], column, relation) for column in relation.columns if column.name in decided
     ]
-    filtered = Fragment.of(" WHERE ", compiler.filter(decision.filter, "g", 0))
+    filtered = Fragment.of(" WHERE ", compiler.filter(decision.filter, relation, "g", 0))
     return Guard(
         relation=relation.name,
         columns=tuple(column for _, column in pairs),
@@ -243,6 +253,7 @@ def _joined(wanted: Filter, *, consents_within: bool) -> bool:
             assert_never(wanted)
 
 
+_WHOLE_NUMBERS = frozenset({"int2", "int4", "int8"})
 _INTEGER_DIGITS = {"int2": 5, "int4": 10, "int8": 19}
 
 
