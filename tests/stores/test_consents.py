@@ -77,7 +77,7 @@ def test_whole_numbers_are_kept_as_numbers_too(bank_dsn: str) -> None:
                 " VALUES (%s, 'numbers', true, now())",
                 (data_subject,),
             )
-        found = dict(
+        found: dict[str, int | None] = dict(
             connection.execute(
                 "SELECT data_subject, data_subject_number FROM datagate.consents WHERE purpose = 'numbers'"
             ).fetchall()
