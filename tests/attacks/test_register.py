@@ -1,4 +1,4 @@
-"""Every attack of the register, on both banks, by a role that is held by nothing but the gate, and by one that may read."""
+"""Every attack of the register, on both banks, by a role that only the gate holds back, and by one that may read."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_attack(attack: Attack, lines: Lines) -> None:
 
 
 def test_the_register_is_whole() -> None:
-    """Classes are numbered without gaps; there are at least 40 of them and 300 statements; no statement stands twice."""
+    """Classes are numbered without gaps; there are at least 40 of them and 300 statements, none of them twice."""
     assert [attack.number for attack in ATTACKS] == list(range(1, len(ATTACKS) + 1))
     texts = [(attack.name, s.steps, s.parameters, s.callers) for attack in ATTACKS for s in attack.statements]
     assert len(ATTACKS) >= 40
