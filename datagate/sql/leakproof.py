@@ -34,13 +34,15 @@ class Knowledge:
 
     ``leakproof``; ``type``: internal type name, ``unknown`` for a literal or parameter that takes the other side's
     type, None where not known; ``digits``: bound on the integer digits of a number, None where not known;
-    ``constant``: made of literals only, so that the engine folds it before it meets any row.
+    ``constant``: made of literals only, so that the engine folds it before it meets any row; ``parameter``: the number
+    of the caller's parameter that it is.
     """
 
     leakproof: bool
     type: str | None = None
     digits: int | None = None
     constant: bool = False
+    parameter: int | None = None
 
 
 LEAKY = Knowledge(leakproof=False)
@@ -52,14 +54,35 @@ JudgeQuery = Callable[[exp.Expression], Knowledge]
 
 @dataclass(frozen=True, slots=True)
 class Assumption:
-    """A cast of the caller's parameter that cannot fail if its value is one of that type: the frontend sees to it."""
+    """What a caller's parameter must be for an expression with it not to fail: the frontend sees to it.
+
+    ``type``: the type that it is cast to, of which its value is one; or ``PATTERN``: a text without a backslash; or of
+    ``OPERANDS``, of arrays with ``[]``: sent with a type for which the engine does not cast the other side, in a way
+    that could fail, to compare the two. ``once``: the parameter stands in one place, whose type it takes if it is sent
+    without one.
+    """
 
     parameter: int
     type: str
+    once: bool = True
+
+    @property
+    def of_operand(self) -> bool:
+        """Whether it is about what the parameter is compared with."""
+        return self.type.removesuffix("[]") in OPERANDS.values()
 
 
 Assume = Callable[[Assumption], bool]
 """Notes an assumption; False where none may be made, and then the cast is leaky."""
+
+PATTERN = "pattern"
+OPERANDS = {
+    "int8": "operand of int8",
+    "numeric": "operand of numeric",
+    "float4": "operand of float8",
+    "float8": "operand of float8",
+}
+"""By the type of what a parameter is compared with. (int8 with an oid is compared as oids, for example.)"""
 
 _INTEGERS = {"int2": 5, "int4": 10, "int8": 19}
 _NUMBERS = frozenset({*_INTEGERS, "numeric"})
@@ -141,7 +164,7 @@ class _Judge:
             case exp.Literal() | exp.Null() | exp.Boolean() | RawString():
                 return _constant(node)
             case exp.Parameter():
-                return Knowledge(leakproof=True, type="unknown")
+                return Knowledge(leakproof=True, type="unknown", parameter=int(node.name))
             case exp.Paren():
                 return self.judge(node.this)
             case exp.And() | exp.Or():
@@ -215,20 +238,31 @@ class _Judge:
         if isinstance(left, exp.Tuple | Row) and isinstance(right, exp.Tuple | Row):
             pairs = zip(left.expressions, right.expressions, strict=False)
             return Knowledge(all(self._comparison(a, b).leakproof for a, b in pairs), "bool")
-        return Knowledge(comparable(self.judge(left), self.judge(right)), "bool")
+        return Knowledge(self._comparable(self.judge(left), self.judge(right)), "bool")
+
+    def _comparable(self, left: Knowledge, right: Knowledge) -> bool:
+        """Whether the comparison cannot fail, given what may be assumed of a parameter."""
+        return comparable(left, right) and self._operand(left, right) and self._operand(right, left)
+
+    def _operand(self, one: Knowledge, other: Knowledge, array: str = "") -> bool:
+        if one.parameter is None or other.type not in OPERANDS or (other.type == "numeric" and _bounded(other)):
+            return True
+        return self.assume(Assumption(one.parameter, OPERANDS[other.type] + array))
 
     def _in(self, node: exp.In) -> Knowledge:
         query = node.args.get("query")
         if query is not None:
             # Of a query that gives rows the types are not followed; a row compares with nothing here.
-            return Knowledge(comparable(self.judge(node.this), self.query(query)), "bool")
+            return Knowledge(self._comparable(self.judge(node.this), self.query(query)), "bool")
         return Knowledge(all(self._comparison(node.this, item).leakproof for item in node.expressions), "bool")
 
     def _like(self, value: exp.Expression, pattern: exp.Expression) -> Knowledge:
         """LIKE raises only for a pattern that ends in its escape character (manual, 9.7.1)."""
-        sides = [self.judge(value), self.judge(pattern)]
-        texts = all(side.leakproof and side.type in _TEXTS for side in sides)
-        return Knowledge(texts and ends_well(pattern), "bool")
+        text, like = self.judge(value), self.judge(pattern)
+        if not all(side.leakproof and side.type in _TEXTS for side in (text, like)):
+            return LEAKY
+        plain = like.parameter is not None and self.assume(Assumption(like.parameter, PATTERN))
+        return Knowledge(plain or ends_well(pattern), "bool")
 
     def _quantified(self, node: Quantified) -> Knowledge:
         operator = node.args["operator"]
@@ -237,11 +271,11 @@ class _Judge:
             return LEAKY
         array = node.expression
         if isinstance(array, exp.Parameter):
-            return BOOLEAN
+            return Knowledge(self._operand(self.judge(array), side, "[]"), "bool")
         if isinstance(array, exp.Array):
-            return Knowledge(all(comparable(side, self.judge(item)) for item in array.expressions), "bool")
+            return Knowledge(all(self._comparable(side, self.judge(item)) for item in array.expressions), "bool")
         if isinstance(array, exp.Subquery | exp.Select | exp.SetOperation):
-            return Knowledge(comparable(side, self.query(array)), "bool")
+            return Knowledge(self._comparable(side, self.query(array)), "bool")
         return LEAKY
 
     def _infix(self, node: Infix) -> Knowledge:
@@ -374,7 +408,7 @@ class _Judge:
         parts = [part for part in node.args.get("parts") or [] if isinstance(part, exp.Expression)]
         if node.this in ("COALESCE", "GREATEST", "LEAST"):
             values = [self.judge(part) for part in parts]
-            total = node.this == "COALESCE" or all(comparable(values[0], value) for value in values)
+            total = node.this == "COALESCE" or all(self._comparable(values[0], value) for value in values)
             return _merged(values, safe=total)
         if node.this == "NULLIF" and len(parts) == 2:
             return Knowledge(self._comparison(parts[0], parts[1]).leakproof, self.judge(parts[0]).type)
@@ -403,8 +437,13 @@ def comparable(left: Knowledge, right: Knowledge) -> bool:
     if types <= _NUMBERS | _FLOATS:
         # Compared as doubles, for which a numeric can be too large.
         numeric = left if left.type == "numeric" else right
-        return "numeric" not in types or (numeric.digits is not None and numeric.digits <= _FLOAT_DIGITS)
+        return "numeric" not in types or _bounded(numeric)
     return False
+
+
+def _bounded(value: Knowledge) -> bool:
+    """Whether a numeric certainly fits a double."""
+    return value.digits is not None and value.digits <= _FLOAT_DIGITS
 
 
 def _gathers(call: Call) -> bool:

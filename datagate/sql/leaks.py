@@ -21,7 +21,7 @@ from datagate.sql.dialect.nodes import Collation, FunctionSource, JoinGroup, Qua
 from datagate.sql.early import aggregates, children, conjuncts, expressions_of, gathers_here, sort_keys, stays
 from datagate.sql.guard import Fence
 from datagate.sql.inventory import Reference
-from datagate.sql.leakproof import LEAKY, Assumption, Knowledge, comparable, judge
+from datagate.sql.leakproof import LEAKY, PATTERN, Assumption, Knowledge, comparable, judge
 from datagate.sql.patterns import matches_patterns
 
 
@@ -122,9 +122,13 @@ def find_fences(
     second result.
     """
     finder = _Finder({id(reference.table): reference for reference in references}, guards, respelled, assuming=assuming)
+    seen: set[int] = set()
+    for node in tree.find_all(exp.Parameter):
+        (finder.often if int(node.name) in seen else seen).add(int(node.name))
     finder.query(tree, None, {})
     fences = finder.fences
-    if fences and matches_patterns(tree):
+    plain = frozenset(each.parameter for each in finder.assumptions if each.type == PATTERN)
+    if fences and matches_patterns(tree, plain):
         fences = {reference: replace(fence, blind=True) for reference, fence in fences.items()}
     return fences, frozenset(finder.assumptions)
 
@@ -141,6 +145,7 @@ class _Finder:
         self._assuming = assuming
         self._respelled = respelled
         self.assumptions: set[Assumption] = set()
+        self.often: set[int] = set()
         self._by_table = by_table
         self._guards = guards
         self.fences: dict[Reference, Fence] = {}
@@ -314,7 +319,7 @@ class _Finder:
 
     def _assume(self, assumption: Assumption) -> bool:
         if self._assuming:
-            self.assumptions.add(assumption)
+            self.assumptions.add(replace(assumption, once=assumption.parameter not in self.often))
         return self._assuming
 
     def _after(self, node: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> bool:

@@ -24,15 +24,17 @@ def ends_well(pattern: exp.Expression) -> bool:
     return isinstance(pattern, exp.Literal) and bool(pattern.is_string) and "\\" not in pattern.this
 
 
-def matches_patterns(tree: exp.Expression) -> bool:
-    """Whether the statement matches a pattern that is not known to end well."""
-    return any(_unsure(node) for node in tree.walk())
+def matches_patterns(tree: exp.Expression, plain: frozenset[int]) -> bool:
+    """Whether the statement matches a pattern that is not known to end well; ``plain``: parameters that do."""
+    return any(_unsure(node, plain) for node in tree.walk())
 
 
-def _unsure(node: object) -> bool:
+def _unsure(node: object, plain: frozenset[int]) -> bool:
     match node:
         case exp.Like() | exp.ILike():
-            return node.args.get("escape") is not None or not ends_well(node.expression)
+            pattern = node.expression
+            known = isinstance(pattern, exp.Parameter) and int(pattern.name) in plain
+            return node.args.get("escape") is not None or not (known or ends_well(pattern))
         case Infix() | Quantified():
             return _OPERATOR in node.args["operator"] or _FUNCTION in node.args["operator"].lower()
         case Call():

@@ -28,7 +28,7 @@ HOSTILE = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hidden_bank(postgres: EmbeddedPostgres) -> Iterator[Bank]:
     """The bank of this module."""
     yield from open_bank(postgres)

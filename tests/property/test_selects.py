@@ -17,7 +17,7 @@ from fixtures.bank.callers import CALLERS, world
 from fixtures.bank.generate import load
 from tests.property.selects import Columns, Writer, relations
 from tests.twin.chance import alike, settled
-from tests.twin.compare import Answered, answer_of, both_missing, difference, gated, same_answer
+from tests.twin.compare import Answered, Failed, Outcome, answer_of, both_missing, difference, gated, same_answer
 from tests.twin.pairs import Pair, Pairs
 
 POLICIES = Path(__file__).parents[2] / "policies"
@@ -33,7 +33,7 @@ class Asked:
     known: dict[str, Columns]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def asked(postgres: EmbeddedPostgres) -> Iterator[dict[str, Asked]]:
     """A small bank, with a pair for each caller."""
     dsn = postgres.create_database("selects")
@@ -49,10 +49,20 @@ FEW = settings(max_examples=150, deadline=None, print_blob=True, suppress_health
 MANY = settings(FEW, max_examples=4000)
 
 
+# PostgreSQL's own planner gives up on some statements, on the one side or the other.
+_GIVEN_UP = ("variable not found in subplan target list", "could not find pathkey item to sort")
+
+
+def _given_up(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failed) and outcome.sqlstate == "XX000" and outcome.message.startswith(_GIVEN_UP)
+
+
 def _holds(asked: Asked, seed: int) -> bool:
     """Hold one statement to the twin; whether it gave rows."""
     text = Writer(Random(seed), asked.known).statement()
     through_gate, on_twin = gated(asked.pair.session, asked.pair.real, text), answer_of(asked.pair.twin, text)
+    if _given_up(through_gate) or _given_up(on_twin):
+        return False
     if not same_answer(through_gate, on_twin) and not both_missing(asked.pair.twin, through_gate, on_twin):
         by_chance = alike(through_gate, on_twin) and not settled(asked.pair.twin, asked.pair.backwards, text, on_twin)
         assert by_chance, f"seed {seed}: {difference(text, through_gate, on_twin)}"

@@ -121,7 +121,8 @@ def is_leakproof(text: str, relation: Relation) -> bool:
         query = parse_canonical(f"{_PREFIX}({_number_placeholders(text).text}\n)")
     except NotCarried:
         return False
-    return judge(query.expressions[0], resolve, lambda _: LEAKY, lambda _: False).leakproof
+    # A policy's value travels with its own type.
+    return judge(query.expressions[0], resolve, lambda _: LEAKY, lambda each: each.of_operand).leakproof
 
 
 def _number_placeholders(text: str) -> _Numbered:

@@ -16,7 +16,7 @@ from psycopg.abc import Buffer
 
 
 class Assumption(Protocol):
-    """A cast of parameter ``$parameter`` to ``type`` that was taken to succeed."""
+    """A cast of parameter ``$parameter`` to ``type`` that was taken to succeed, or another use of it."""
 
     @property
     def parameter(self) -> int:
@@ -24,7 +24,11 @@ class Assumption(Protocol):
 
     @property
     def type(self) -> str:
-        """PostgreSQL's internal name of the type."""
+        """PostgreSQL's internal name of the type; ``pattern``: a text without backslashes; or ``operand of`` a type."""
+
+    @property
+    def once(self) -> bool:
+        """Whether the parameter stands in no other place, from which an untyped one could take its type."""
 
 
 _UNTYPED = 0
@@ -52,12 +56,41 @@ _FITS = MappingProxyType(
 )
 
 
+_PATTERN = "pattern"
+_NUMBERS = "int2 int4 int8 numeric"
+_OPERANDS = {
+    "operand of int8": f"{_NUMBERS} float4 float8",
+    "operand of numeric": _NUMBERS,
+    "operand of float8": "int2 int4 int8 float4 float8",
+}
+_BESIDE = MappingProxyType(
+    {name: frozenset(adapters.types[each].oid for each in names.split()) for name, names in _OPERANDS.items()}
+    | {
+        f"{name}[]": frozenset(adapters.types[each].array_oid for each in names.split())
+        for name, names in _OPERANDS.items()
+    }
+)
+
+
+def _holds(assumption: Assumption, type_: int, value: Buffer | None) -> bool:
+    """Tell whether one value is what was assumed."""
+    name = assumption.type
+    if name in _BESIDE:
+        # A NULL too has a type, to which the other side is cast.
+        return type_ in _BESIDE[name] or (type_ == _UNTYPED and assumption.once)
+    if value is None:
+        return True
+    if name == _PATTERN:
+        return type_ in _FITS["text"] and b"\\" not in bytes(value)
+    return type_ in _FITS.get(name, ())
+
+
 def hold(assumptions: Iterable[Assumption], types: Sequence[int], values: Sequence[Buffer | None]) -> bool:
-    """Tell whether each value is sent with a type that the assumed cast cannot fail on; NULL always is."""
+    """Tell whether each value is sent as what was assumed of it."""
     for assumption in assumptions:
         place = assumption.parameter - 1
         if place >= len(values):
             return False
-        if values[place] is not None and types[place] not in _FITS.get(assumption.type, ()):
+        if not _holds(assumption, types[place], values[place]):
             return False
     return True

@@ -28,6 +28,7 @@ class StatementKind(Enum):
 class Assumption:
     parameter: int
     type: str
+    once: bool = True
 
 
 @dataclass(frozen=True, slots=True)
