@@ -8,25 +8,13 @@ from typing import Any
 
 import pytest
 
-from datagate.backends.postgres.embedded import EmbeddedPostgres
 from datagate.frontends import driver
-from tests.attacks.arena import Bank, Observation, build, canaries, observe
+from tests.attacks.arena import Bank, Observation, canaries, observe
 from tests.attacks.reading import Attack, Statement, read_all
 
 ATTACKS = read_all()
 LASTING = ("set ", "begin", "start ", "savepoint ", "commit", "reset ", "prepare ", "declare ")
 """How statements begin that would leave something behind on their connection."""
-
-
-@pytest.fixture(scope="module")
-def banks(postgres: EmbeddedPostgres) -> Iterator[tuple[Bank, Bank]]:
-    """The two banks."""
-    names = ("attacked", "attacked_other")
-    built = build(postgres, names)
-    yield built
-    for bank, name in zip(built, names, strict=True):
-        bank.close()
-        postgres.drop_database(name)
 
 
 class Lines:

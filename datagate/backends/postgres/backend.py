@@ -61,18 +61,21 @@ def carry(
     try:
         rewritten = rewrite(text, statement.parameters, ENGINE, around, assuming=assuming)
         _verify(text, rewritten, around, functions, views)
-    except NotCarried:
+    except (NotCarried, RecursionError):
+        # A long chain of ORs is deep for sqlglot, and flat in the engine's own tree.
         pass
     except Mismatch as mismatch:
         if mismatch.kind not in (MismatchKind.TREE, MismatchKind.GUARD):
             raise _refusal(mismatch) from None
     else:
         return _carried(rewritten, "dialect")
-    grafted = graft(text, Numbering(statement.parameters, spell_parameter), around)
     try:
+        grafted = graft(text, Numbering(statement.parameters, spell_parameter), around)
         _verify(text, grafted, around, functions, views)
     except Mismatch as mismatch:
         raise _refusal(mismatch) from None
+    except RecursionError:
+        raise UnsupportedConstruct("the statement is nested too deeply; split it", sqlstate="54001") from None
     return _carried(grafted, "graft")
 
 

@@ -27,6 +27,15 @@ _UTF8 = "utf-8"
 _WHITE = " \t\r\n\f\v;"
 _KEPT_STATEMENTS = 512
 _KEPT_LENGTH = 4096
+# regproc regprocedure regoper regoperator regclass regtype regconfig regdictionary regnamespace regrole regcollation
+# aclitem, and their arrays (pg_type.dat): a value of such a type shows the name of whatever has its OID.
+_NAMING_OIDS = frozenset(
+    map(
+        int,
+        "24 2202 2203 2204 2205 2206 3734 3769 4089 4096 4191 1033 "
+        "1008 2207 2208 2209 2210 2211 3735 3770 4090 4097 4192 1034".split(),
+    )
+)
 
 
 class Admitted(Protocol):
@@ -167,6 +176,8 @@ class GatedQuery(PostgresQuery):
             converted = statement.converted
             own = self._tx.dump_sequence(in_order(converted, vars), converted.formats)
             types = self._tx.types or ()
+            if not _NAMING_OIDS.isdisjoint(types):
+                raise ProgrammingError("a parameter is sent as a type that names things (regclass, regtype …)")
             formats = self._tx.formats or ()
             if statement.assumptions and not hold(statement.assumptions, types, own):
                 statement = self._statement = statement.without_assuming()
