@@ -58,7 +58,7 @@ class Servers:
     def running(self, binaries: Binaries) -> EmbeddedPostgres:
         """The server of that version; listens on loopback TCP too."""
         if binaries.version not in self._running:
-            server = EmbeddedPostgres(binaries, settings={"max_connections": "60"}, tcp=True)
+            server = EmbeddedPostgres(binaries, settings={"max_connections": "120"}, tcp=True)
             self._running[binaries.version] = server.start()
         return self._running[binaries.version]
 
