@@ -24,6 +24,14 @@ class Lines:
         self.banks = banks
         self.stack = ExitStack()
         self._kept: dict[tuple[int, str, bool], driver.Connection[Any]] = {}
+        self._seen: set[tuple[str, tuple[str, ...], str]] = set()
+
+    def is_new(self, caller: str, statement: Statement) -> bool:
+        """Whether this is asked for the first time: many refusals share their near miss."""
+        key = (caller, statement.steps, repr(statement.parameters))
+        new = key not in self._seen
+        self._seen.add(key)
+        return new
 
     def observe(
         self, which: int, caller: str, statement: Statement, *, least_privileged: bool = False
@@ -63,14 +71,13 @@ def test_attack(attack: Attack, lines: Lines) -> None:
             assert told == same, (caller, statement.steps)
             assert not [token for step in told for token in canaries(caller, step.told)], (caller, told)
             assert told[-1].sqlstate == statement.sqlstate, (caller, statement.steps, told[-1])
+        # A refusal by the gate is the same whatever role it has; what passes must pass with the least rights too.
         caller = statement.callers[0]
-        least = lines.observe(0, caller, statement, least_privileged=True)
-        assert not [token for step in least for token in canaries(caller, step.told)], (caller, least)
-        assert least[-1].sqlstate == statement.sqlstate, (caller, statement.steps, least[-1])
-        if statement.near is not None:
-            (near,) = lines.observe(0, caller, statement.near, least_privileged=True)
-            assert not near.sqlstate, (caller, statement.near.steps, near)
-            assert not canaries(caller, near.told), (caller, near)
+        honest = statement.near or statement
+        if lines.is_new(caller, honest):
+            least = lines.observe(0, caller, honest, least_privileged=True)
+            assert not [token for step in least for token in canaries(caller, step.told)], (caller, least)
+            assert not least[-1].sqlstate, (caller, honest.steps, least[-1])
 
 
 def test_the_register_is_whole() -> None:
