@@ -16,7 +16,7 @@ from fixtures.bank.generate import load
 from fixtures.statements import corpus
 from fixtures.statements.corpus import Statement
 from tests.twin.chance import alike, settled
-from tests.twin.compare import Failed, answer_of, both_missing, difference, gated, same_answer
+from tests.twin.compare import Answered, Failed, Outcome, answer_of, both_missing, difference, gated, same_answer
 from tests.twin.pairs import Pair, Pairs
 
 POLICIES = Path(__file__).parents[2] / "policies"
@@ -39,6 +39,9 @@ _NOT_THE_TWINS = re.compile(
     r"|\breturning json\)",
     re.IGNORECASE,
 )
+
+# Any so many rows: the twin can happen to choose the same from both ends.
+_ANY_ROWS = re.compile(r"^(?!.*\bORDER BY\b).*\bLIMIT [1-9]", re.DOTALL)
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +72,16 @@ def _differs(pair: Pair, text: str) -> str | None:
         return None
     if alike(through_gate, on_twin) and not settled(pair.twin, pair.backwards, text, on_twin):
         return None
+    if _as_many(through_gate, on_twin) and _ANY_ROWS.search(text) is not None:
+        return None
     return difference(text, through_gate, on_twin)
+
+
+def _as_many(one: Outcome, other: Outcome) -> bool:
+    """Whether two answers have the same columns, and as many rows."""
+    if not (isinstance(one, Answered) and isinstance(other, Answered)):
+        return False
+    return one.columns == other.columns and len(one.rows) == len(other.rows)
 
 
 def _check(pairs: Pairs, asked: list[tuple[str, Statement]]) -> None:
@@ -98,3 +110,10 @@ def test_parts_in_places(bank_pairs: Pairs, postgres: EmbeddedPostgres, who: str
     ]
     assert len(asked) > 1000
     _check(bank_pairs, asked)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", CALLERS)
+def test_every_part_in_every_place(bank_pairs: Pairs, postgres: EmbeddedPostgres, who: str) -> None:
+    """As above, for every caller each."""
+    _check(bank_pairs, [(who, statement) for statement in corpus.combined() if _fit(statement, postgres)])
