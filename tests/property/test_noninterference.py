@@ -54,18 +54,29 @@ _REMOVED = (
 )
 
 
+def _attempt(bank: Bank, who: str, attempts: list[str]) -> None:
+    with bank.changed([_set(who, BLAND)]):
+        bland = bank.observe(who, attempts)
+    with bank.changed([_set(who, HOSTILE), *_added(who)]):
+        hostile = bank.observe(who, attempts)
+    found = told(bland, hostile)
+    found += [f"shown: {text}" for (text, _), outcome in hostile.items() if mentions(outcome, "zzhostile")]
+    with bank.changed([_REMOVED.format(HIDDEN[who])]):
+        found += told(bland, bank.observe(who, attempts, ["chosen"]))
+    assert not found, f"{len(found)} told\n" + "\n".join(found[:10])
+
+
 @pytest.mark.parametrize("who", HIDDEN)
 def test_attempts(hidden_bank: Bank, who: str) -> None:
     """No attempt that somebody thought of tells whether hidden rows are bland, hostile, more, or gone."""
-    with hidden_bank.changed([_set(who, BLAND)]):
-        bland = hidden_bank.observe(who, ATTEMPTS)
-    with hidden_bank.changed([_set(who, HOSTILE), *_added(who)]):
-        hostile = hidden_bank.observe(who, ATTEMPTS)
-    found = told(bland, hostile)
-    found += [f"shown: {text}" for (text, _), outcome in hostile.items() if mentions(outcome, "zzhostile")]
-    with hidden_bank.changed([_REMOVED.format(HIDDEN[who])]):
-        found += told(bland, hidden_bank.observe(who, ATTEMPTS, ["chosen"]))
-    assert not found, f"{len(found)} told\n" + "\n".join(found[:10])
+    _attempt(hidden_bank, who, ATTEMPTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", HIDDEN)
+def test_more_attempts(hidden_bank: Bank, who: str) -> None:
+    """As above, at length."""
+    _attempt(hidden_bank, who, _lines("attempts_more.sql"))
 
 
 @pytest.mark.parametrize("plan", PLANS)
