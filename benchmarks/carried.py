@@ -14,7 +14,7 @@ import platform
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from datagate.backends.postgres.statements import StatementKind, read_statement
 from datagate.errors import DatagateError, StatementSyntaxError
 from datagate.model.catalog import Catalog, Column, Relation, RelationKind
 from datagate.model.fragment import Fragment
-from datagate.model.guard import Guard, GuardColumn
+from datagate.model.guard import Guard, GuardColumn, Target, TargetKey
 from datagate.model.names import RelationName
 from datagate.sql.rewrite import Surroundings
 from datagate.sql.views import Seen
@@ -113,11 +113,17 @@ def world(text: str) -> tuple[Surroundings, frozenset[str]]:
         user_functions=frozenset(),
         engine_functions=frozenset({"lower", "array_in"}),
     )
-    return Surroundings(catalog, lambda _: Seen.GUARDED, guard), functions - frozenset(ENGINE.lookups)
+    return Surroundings(catalog, lambda _: Seen.GUARDED, guard, aim), functions - frozenset(ENGINE.lookups)
 
 
 def _spellings(names: list[str]) -> tuple[str, ...]:
     return names[-1], ".".join(names)
+
+
+def aim(relation: Relation, key: TargetKey) -> Target:
+    """Every row may be touched and every column set."""
+    shown = replace(guard(relation), alias='"' + key.alias.replace('"', '""') + '"')
+    return Target(shown, None, {}, None, None, Fragment.of("datagate.refuse_row('')"))
 
 
 def guard(relation: Relation) -> Guard:

@@ -11,6 +11,7 @@ from datagate.decision.filters import FALSE, all_of, any_of, binding_names
 from datagate.decision.in_play import in_play
 from datagate.decision.rows import row_condition
 from datagate.decision.standing import Link, Standing, actor_alone, lineage, under_chain
+from datagate.decision.writes import columns_written, written_by_both
 from datagate.model.decision import (
     ColumnDecision,
     Decision,
@@ -92,13 +93,14 @@ class _Hearing:
         restricts = [rule for rule in rules if rule.effect is Effect.RESTRICT]
         condition = all_of(any_of(*(grant.rows for grant in granted)), *map(rows, restricts))
         columns = columns_shown(policy, granted, restricts, condition)
-        if ledger.denial is None and not columns:
+        if ledger.denial is None and not (columns or (granted and action is not Action.SELECT)):
             what = "no column is shown" if granted else "no permit in play"
             ledger.deny(DenyReason.NO_PERMIT, f"{relation}: {what} ({standing.label})")
         if ledger.denial is not None:
             return _denied(relation, action, ledger.denial)
         refs = tuple(RuleRef(rule.name, rule.source) for rule in rules)
-        return Decision(relation, action, Outcome.PERMIT, condition, columns, ledger.values, refs, None)
+        writes = columns_written(policy, action, granted, restricts)
+        return Decision(relation, action, Outcome.PERMIT, condition, columns, ledger.values, refs, None, writes)
 
     def _refer(self, through: Through, standing: Standing, ledger: Ledger) -> Filter:
         """True for rows whose counterpart the same standing sees; relations that refer in a circle show nothing."""
@@ -128,15 +130,16 @@ class _Hearing:
         ledger.values.update(decision.bindings)
         condition = decision.filter
         columns = tuple(each for each in decision.columns if handed.columns is None or each.name in handed.columns)
+        writes = tuple(each for each in decision.writes if handed.columns is None or each.name in handed.columns)
         if handed.rows is not None:
             condition = all_of(condition, ledger.where(handed.rows, standing))
             coverage = Coverage(condition)
             columns = tuple(ColumnDecision(each.name, settle(each.cases, coverage)) for each in columns)
-        if not columns:
+        if not columns and decision.action is Action.SELECT:
             ledger.deny(DenyReason.MANDATE_SCOPE, f"{mandate}: no column of {decision.relation} is left")
         if ledger.denial is not None:
             return _denied(decision.relation, decision.action, ledger.denial)
-        return replace(decision, filter=condition, columns=columns, bindings=ledger.values)
+        return replace(decision, filter=condition, columns=columns, writes=writes, bindings=ledger.values)
 
 
 def _both(wide: Decision, narrow: Decision) -> Decision:
@@ -147,14 +150,15 @@ def _both(wide: Decision, narrow: Decision) -> Decision:
         return narrow
     rules = tuple(dict.fromkeys((*wide.rules, *narrow.rules)))
     bindings = {**wide.bindings, **narrow.bindings}
-    if (wide.filter, wide.columns) == (narrow.filter, narrow.columns):
+    if (wide.filter, wide.columns, wide.writes) == (narrow.filter, narrow.columns, narrow.writes):
         return replace(wide, rules=rules, bindings=bindings)
     condition = all_of(wide.filter, narrow.filter)
     columns = intersect(wide.columns, narrow.columns, condition)
-    if not columns:
+    if not columns and wide.action is Action.SELECT:
         denial = Denial(DenyReason.NO_PERMIT, f"{wide.relation}: no column is shown in every standing")
         return _denied(wide.relation, wide.action, denial)
-    return replace(wide, filter=condition, columns=columns, bindings=bindings, rules=rules)
+    writes = written_by_both(wide.writes, narrow.writes)
+    return replace(wide, filter=condition, columns=columns, writes=writes, bindings=bindings, rules=rules)
 
 
 def _denied(relation: RelationName, action: Action, denial: Denial) -> Decision:
@@ -167,4 +171,6 @@ def _pruned(decision: Decision) -> Decision:
     for column in decision.columns:
         for case in column.cases:
             names.update(dict.fromkeys(binding_names(case.when)))
+    for write in decision.writes:
+        names.update(dict.fromkeys(binding_names(write.when)))
     return replace(decision, bindings={name: decision.bindings[name] for name in names})

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datagate.backends.postgres.catalog_guards import CatalogGuards
-from datagate.backends.postgres.guards import EPOCH, PARTIES, PARTY, VALID_UNTIL
+from datagate.backends.postgres.guards import CAPTURED, EPOCH, PARTIES, PARTY, VALID_UNTIL, compile_target
 from datagate.decision import decide
-from datagate.errors import InternalError
-from datagate.gate.shared import Shared
+from datagate.decision.writes import not_writable
+from datagate.errors import InternalError, Refused, UndefinedColumn, UnsupportedConstruct
+from datagate.gate.shared import CONSENTS, Shared
 from datagate.model.caller import Caller
 from datagate.model.catalog import Relation, RelationKind
 from datagate.model.decision import Decision, Denial, DenyReason, Outcome, Request
 from datagate.model.facts import Facts
 from datagate.model.fragment import Binding
-from datagate.model.guard import Guard
+from datagate.model.guard import Guard, Target, TargetKey
 from datagate.model.names import Purpose, RelationName
 from datagate.model.policy import Action
 from datagate.sql.views import Seen
@@ -37,16 +38,16 @@ class Rights:
         self.caller = caller
         self.instant = shared.instant()
         self.facts: Facts = shared.state.facts(caller, self.instant)
-        self._decisions: dict[RelationName, Decision] = {}
+        self._decisions: dict[tuple[RelationName, Action], Decision] = {}
         self.catalog_guards = CatalogGuards(shared.catalog, self.visible_columns)
         self.standing = self._standing()
 
-    def decision(self, relation: RelationName) -> Decision:
-        """The decision on reading a relation that has a policy."""
-        found = self._decisions.get(relation)
+    def decision(self, relation: RelationName, action: Action = Action.SELECT) -> Decision:
+        """The decision on an action on a relation that has a policy."""
+        found = self._decisions.get((relation, action))
         if found is None:
-            request = Request(self.caller, relation, Action.SELECT, self.instant)
-            found = self._decisions[relation] = decide(request, self.shared.policies, self.facts)
+            request = Request(self.caller, relation, action, self.instant)
+            found = self._decisions[relation, action] = decide(request, self.shared.policies, self.facts)
         return found
 
     def _standing(self) -> Denial | None:
@@ -92,6 +93,31 @@ class Rights:
         if owner is None:
             raise InternalError("a relation without policy has no guard")
         return self.shared.guard(self.decision(owner), relation)
+
+    def aim(self, relation: Relation, key: TargetKey) -> Target:
+        """What a write to a relation in the caller's sight is held to; Refused where it is not permitted at all."""
+        owner = self.shared.policy_relation(relation)
+        if owner is None:
+            raise Refused(f"{key.action.value} is not permitted on {relation.name}")
+        seen, decided = self.decision(owner), self.decision(owner, key.action)
+        if decided.denial is not None:
+            refusal = Refused(f"{key.action.value} is not permitted on {relation.name}")
+            refusal.audit_reason = f"{relation.name}: {decided.denial.reason.value}: {decided.denial.detail}"
+            raise refusal
+        visible = self.visible_columns(relation)
+        for column in sorted(key.columns):
+            if column not in visible:
+                raise UndefinedColumn(f'column "{column}" of relation "{relation.name.name}" does not exist')
+        refused = not_writable(seen, decided, key.columns)
+        if refused:
+            raise Refused(f'{key.action.value} of column "{refused[0]}" of {relation.name} is not permitted')
+        if not self.shared.state_within:
+            raise UnsupportedConstruct(
+                "writes need the schema datagate in the same database; run `datagate init` there"
+            )
+        if CAPTURED.fullmatch(key.alias):
+            raise UnsupportedConstruct(f"the name {key.alias} for what is written; give it another alias")
+        return compile_target(seen, decided, key, relation, self.shared.catalog, CONSENTS)
 
     def still_current(self) -> bool:
         """Whether the facts are still in force, asked of the state."""

@@ -13,7 +13,9 @@ from datagate.gate.shared import Road, Shared, keep
 from datagate.model.caller import Caller
 from datagate.model.catalog import Relation
 from datagate.model.decision import Decision
+from datagate.model.guard import Target, TargetKey
 from datagate.model.names import RelationName
+from datagate.model.policy import Action
 from datagate.sql.rewrite import Surroundings
 from datagate.sql.views import Seen
 
@@ -93,6 +95,7 @@ class GateSession:
             parameters=tuple(rights.value(binding, decisions) for binding in bindings),
             caller_parameters=statement.parameters,
             assumptions=road.carried.assumptions,
+            shows_rows=road.carried.shows_rows,
         )
         return Explained(admitted, bindings, decisions, road.carried.by)
 
@@ -107,7 +110,7 @@ class GateSession:
         """The rewriting for this caller: shared with callers of the same shapes, or made and verified now."""
         owners = self._shared.owners(text)
         if owners is not None:
-            decisions = tuple(rights.decision(owner) for owner in owners)
+            decisions = tuple(rights.decision(*owner) for owner in owners)
             road = self._shared.road((text, assuming, *(decision.shape for decision in decisions)))
             if road is not None:
                 return road, decisions
@@ -117,7 +120,7 @@ class GateSession:
         except UndefinedRelation as error:
             error.audit_reason = walk.denied or error.message
             raise
-        decisions = tuple(rights.decision(owner) for owner in walk.owners)
+        decisions = tuple(rights.decision(*owner) for owner in walk.owners)
         road = Road(carried)
         shapes = tuple(decision.shape for decision in decisions)
         self._shared.keep_road(text, tuple(walk.owners), (text, assuming, *shapes), road)
@@ -145,7 +148,7 @@ class _Walk:
 
     def __init__(self, rights: Rights) -> None:
         self._rights = rights
-        self.owners: dict[RelationName, None] = {}
+        self.owners: dict[tuple[RelationName, Action], None] = {}
         self.views: dict[RelationName, Relation] = {}
         self.denied: str | None = None
 
@@ -153,13 +156,19 @@ class _Walk:
         """What the passes see."""
         shared = self._rights.shared
         check = STILL_CURRENT if shared.state_within else None
-        return Surroundings(shared.catalog, self._sight, self._rights.guard, check)
+        return Surroundings(shared.catalog, self._sight, self._rights.guard, self._aim, check)
+
+    def _aim(self, relation: Relation, key: TargetKey) -> Target:
+        owner = self._rights.shared.policy_relation(relation)
+        if owner is not None:
+            self.owners[owner, key.action] = None
+        return self._rights.aim(relation, key)
 
     def _sight(self, relation: Relation) -> Seen:
         seen = self._rights.sight(relation)
         owner = self._rights.shared.policy_relation(relation)
         if owner is not None:
-            self.owners[owner] = None
+            self.owners[owner, Action.SELECT] = None
         if seen is Seen.EXPANDED:
             self.views[relation.name] = relation
         if seen is Seen.NOT:

@@ -15,12 +15,14 @@ from datagate.model.catalog import Catalog, Relation
 from datagate.model.decision import Decision
 from datagate.model.guard import Guard
 from datagate.model.names import RelationName
-from datagate.model.policy import PolicySet
+from datagate.model.policy import Action, PolicySet
 from datagate.stores.keyring import Keyring
 from datagate.stores.store import StateStore
 
 CONSENTS = '"datagate"."consents"'
 CACHE_SIZE = 4096
+
+Owner = tuple[RelationName, Action]
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -57,7 +59,7 @@ class Shared:
         self.functions = catalog.functions | policies.functions
         self._roads: dict[tuple[object, ...], Road] = {}
         self._texts: dict[str, ReadStatement] = {}
-        self._owners: dict[str, tuple[RelationName, ...]] = {}
+        self._owners: dict[str, tuple[Owner, ...]] = {}
         self._guards: dict[tuple[object, ...], Guard] = {}
 
     def instant(self) -> datetime:
@@ -89,11 +91,11 @@ class Shared:
         """A rewriting made before for the same text and shapes."""
         return self._roads.get(key)
 
-    def owners(self, text: str) -> tuple[RelationName, ...] | None:
-        """The relations whose policies decided on this text before; None for a text not seen yet."""
+    def owners(self, text: str) -> tuple[Owner, ...] | None:
+        """The relations whose policies decided on this text before, by action; None for a text not seen yet."""
         return self._owners.get(text)
 
-    def keep_road(self, text: str, owners: tuple[RelationName, ...], key: tuple[object, ...], road: Road) -> None:
+    def keep_road(self, text: str, owners: tuple[Owner, ...], key: tuple[object, ...], road: Road) -> None:
         """Keep a rewriting."""
         keep(self._owners, text, owners)
         keep(self._roads, key, road)

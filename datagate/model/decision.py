@@ -92,6 +92,14 @@ class ColumnDecision:
     cases: tuple[CellCase, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnWrite:
+    """A column that may be given a value in the rows for which ``when`` is true."""
+
+    name: str
+    when: Filter
+
+
 class Outcome(Enum):
     """A decision's effect."""
 
@@ -138,8 +146,9 @@ class Decision:
     """Effect, row filter, columns, bindings, rules.
 
     On DENY ``denial`` is set and the rest is empty. ``columns`` holds, in the policy file's order, only
-    those that exist for the caller. ``bindings`` has a value for every binding that ``filter`` and
-    ``columns`` name. Two permits of equal ``shape`` (everything but the binding values) share rewritten SQL.
+    those that exist for the caller; ``writes`` those that the action may set, none unless it is INSERT or UPDATE.
+    ``bindings`` has a value for every binding that ``filter``, ``columns`` and ``writes`` name. Two permits of equal
+    ``shape`` (everything but the binding values) share rewritten SQL.
     """
 
     relation: RelationName
@@ -150,9 +159,10 @@ class Decision:
     bindings: Mapping[str, TypedValue]
     rules: tuple[RuleRef, ...]
     denial: Denial | None
+    writes: tuple[ColumnWrite, ...] = ()
 
     @property
     def shape(self) -> tuple[object, ...]:
         """What the rewritten text depends on; hashable."""
         types = tuple(sorted((name, value.type.value) for name, value in self.bindings.items()))
-        return (self.relation, self.action, self.outcome, self.filter, self.columns, types)
+        return (self.relation, self.action, self.outcome, self.filter, self.columns, self.writes, types)

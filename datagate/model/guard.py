@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from datagate.model.fragment import Fragment
 from datagate.model.names import RelationName
+from datagate.model.policy import Action
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class GuardColumn:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """``SELECT targets FROM source AS g after``: a SELECT over one base relation; one target for each column.
+    """``SELECT targets FROM source AS alias after``: a SELECT over one base relation; one target for each column.
 
     ``joined``: the engine may turn the filter into a join, so that more of the caller's own is computed before it.
     """
@@ -37,13 +39,14 @@ class Guard:
     source: str
     after: Fragment
     joined: bool = True
+    alias: str = "g"
 
     def body(self, *, only: bool = False, sample: str = "") -> Fragment:
         """The guard's SELECT; ``only`` and ``sample`` are the caller's own ONLY and TABLESAMPLE clause."""
         prefix = "ONLY " if only else ""
         suffix = f" {sample}" if sample else ""
         targets = Fragment.join(", ", self.targets)
-        return Fragment.of("SELECT ", targets, f" FROM {prefix}{self.source} AS g{suffix}", self.after)
+        return Fragment.of("SELECT ", targets, f" FROM {prefix}{self.source} AS {self.alias}{suffix}", self.after)
 
     def narrowed(self, names: frozenset[str]) -> Guard:
         """The guard with only the columns of those names; the first that is raw stays where none would."""
@@ -64,3 +67,48 @@ class Guard:
             if column.name == name:
                 return column
         return None
+
+
+CHECKED = "datagate: checked"
+"""Name of the one column of a result whose rows the caller did not ask for: by them a write was checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetKey:
+    """What a statement does to a relation: the action, the columns that it sets, the name that it gives the relation.
+
+    ``returning``: rows come back, so that the caller must see them.
+    """
+
+    relation: RelationName
+    action: Action
+    alias: str
+    columns: frozenset[str]
+    returning: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a write is held to. Every fragment is an expression over the relation under the key's ``alias``.
+
+    ``guard``: the relation as the caller sees it, under that alias. ``seen``: the rows that the caller sees. ``shown``:
+    masked columns as the caller sees them. ``touch``: the rows that the action may touch. ``check``: what a row must
+    satisfy afterwards. None: all rows, anything. ``refusal``: a boolean that always raises 44000.
+    """
+
+    guard: Guard
+    seen: Fragment | None
+    shown: Mapping[str, Fragment]
+    touch: Fragment | None
+    check: Fragment | None
+    refusal: Fragment
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTexts:
+    """A Target as engine text, with the statement's parameter numbers; ``guard`` is a guard's body."""
+
+    guard: str
+    touch: str | None
+    check: str | None
+    refusal: str

@@ -14,14 +14,16 @@ from sqlglot import exp
 
 from datagate.errors import UndefinedRelation, UnsupportedConstruct
 from datagate.model.catalog import Catalog, Relation, RelationKind
+from datagate.sql.dialect.nodes import Write
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """A base relation named in the statement: its table node and what the name means."""
+    """A base relation named in the statement: its table node and what the name means; ``written``: it is a target."""
 
     table: exp.Table
     relation: Relation
+    written: bool = False
 
     @property
     def alias(self) -> str:
@@ -66,9 +68,12 @@ def _tables(node: exp.Expression, ctes: frozenset[str]) -> Iterator[tuple[exp.Ta
     if isinstance(node, exp.Table):
         yield from _table(node, ctes)
         return
+    if isinstance(node, Write):
+        # What is written is a relation, whatever WITH items there are of its name.
+        yield from _table(node.args["target"], frozenset())
     for key, value in node.args.items():
         # FOR UPDATE OF names aliases, which are no references of their own.
-        if key in ("with_", "locks"):
+        if key in ("with_", "locks", "target"):
             continue
         for child in value if isinstance(value, list) else (value,):
             if isinstance(child, exp.Expression):
@@ -112,4 +117,4 @@ def _resolve(table: exp.Table, catalog: Catalog) -> Reference:
     name = catalog.resolve(schema, table.name)
     if name is None or catalog.relations[name].kind not in _SELECTABLE:
         raise undefined_relation(schema, table.name)
-    return Reference(table, catalog.relations[name])
+    return Reference(table, catalog.relations[name], written=isinstance(table.parent, Write))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from datagate.model.guard import Guard
-from datagate.sql.dialect.nodes import Collation, FunctionSource, JoinGroup, Quantified
+from datagate.sql.dialect.nodes import Collation, FunctionSource, JoinGroup, Quantified, Write
 from datagate.sql.early import aggregates, children, conjuncts, expressions_of, gathers_here, sort_keys, stays
 from datagate.sql.guard import Fence
 from datagate.sql.inventory import Reference
@@ -166,7 +166,39 @@ class _Finder:
             return self._set_operation(node, outer, ctes)
         if isinstance(node, exp.Subquery):
             return self.query(node.this, outer, ctes)
+        if isinstance(node, Write):
+            return self._write(node, outer, ctes)
         return self._other(node, outer, ctes)
+
+    def _write(self, write: Write, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
+        """A write is a join of its target with its other items; values and RETURNING are computed for what passes it.
+
+        An arm of MERGE is asked for rows that passed the join, or, where the source has none for them, for all.
+        """
+        scope = _Scope(outer=outer)
+        conditions: list[exp.Expression] = []
+        if write.args.get("source") is not None:
+            self.query(write.args["source"], outer, ctes)
+        self._item(write.args["target"], scope, ctes, conditions)
+        conditions += self._from(write, scope, ctes)
+        for key in ("where", "on"):
+            if write.args.get(key) is not None:
+                clause = write.args[key]
+                conditions += conjuncts(clause.this if isinstance(clause, exp.Where) else clause)
+        sinking = any(source.sinking for source in scope.sources) or _leaky_join(write, scope)
+        for condition in conditions:
+            sinking = not self._judge(condition, scope, ctes).leakproof or sinking
+        if sinking:
+            self._fence(write, scope, ctes, joined_only=False)
+        several = len(scope.sources) > 1
+        if (several and not all(source.leakproof for source in scope.sources)) or not all(
+            self._shows_leakproof(source) for source in scope.sources
+        ):
+            self._fence(write, scope, ctes, joined_only=True)
+        for key in ("sets", "conflict", "arms", "returning"):
+            for part in children(write.args.get(key)):
+                self._after(part, scope, ctes)
+        return _Output(None, leakproof=False, below=[], sinking=True)
 
     def _with(self, node: exp.Expression, outer: _Scope | None, ctes: Mapping[str, _Output]) -> Mapping[str, _Output]:
         with_ = node.args.get("with_")
@@ -229,7 +261,7 @@ class _Finder:
             return True
         return all(column.leakproof for column in self._guards[source.reference.relation.oid].columns)
 
-    def _from(self, select: exp.Select, scope: _Scope, ctes: Mapping[str, _Output]) -> list[exp.Expression]:
+    def _from(self, select: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> list[exp.Expression]:
         """Fill the scope; give the conditions that stand in the FROM clause."""
         conditions: list[exp.Expression] = []
         from_ = select.args.get("from_")
@@ -367,9 +399,21 @@ class _Finder:
         leakproof = True
         for child in expressions_of(node):
             leakproof = self._judge(child, scope, ctes).leakproof and leakproof
-        return _Output(None, leakproof and isinstance(node, exp.Values), [])
+        columns = self._values(node, scope, ctes) if isinstance(node, exp.Values) else None
+        return _Output(columns, leakproof and columns is not None, [])
 
-    def _fence(self, select: exp.Select, scope: _Scope, ctes: Mapping[str, _Output], *, joined_only: bool) -> None:
+    def _values(self, node: exp.Values, scope: _Scope, ctes: Mapping[str, _Output]) -> list[tuple[str, Knowledge]]:
+        """The columns of VALUES; an untyped constant or parameter becomes text where all in its column are so."""
+        out = []
+        for place, cells in enumerate(zip(*(row.expressions for row in node.expressions), strict=True), 1):
+            known = [self._judge(cell, scope, ctes) for cell in cells]
+            types = {each.type for each in known}
+            type_ = next(iter(types)) if len(types) == 1 else None
+            leakproof = type_ is not None and all(each.leakproof for each in known)
+            out.append((f"column{place}", Knowledge(leakproof, "text" if type_ == "unknown" else type_)))
+        return out
+
+    def _fence(self, select: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output], *, joined_only: bool) -> None:
         """Fence what stands below; ``joined_only``: no more than the guards that the engine may turn into joins."""
         where = select.args.get("where")
         parts = list(conjuncts(where.this)) if where is not None else []
@@ -434,10 +478,10 @@ def _belongs(column: exp.Column, source: _Source, scope: _Scope) -> bool:
     return owners == [source]
 
 
-def _leaky_join(select: exp.Select, scope: _Scope) -> bool:
+def _leaky_join(select: exp.Expression, scope: _Scope) -> bool:
     """USING and NATURAL compare columns by name: every pair so compared must be leak-proof."""
     for join in select.find_all(exp.Join):
-        if join.parent_select is not select and not isinstance(join.parent, JoinGroup):
+        if join.parent is not select and not isinstance(join.parent, JoinGroup):
             continue
         names = {item.name for item in join.args.get("using") or []}
         if _merges(join) and not names:

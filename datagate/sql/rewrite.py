@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlglot import exp
 
 from datagate.model.catalog import Catalog, Relation
 from datagate.model.fragment import Binding, Fragment
-from datagate.model.guard import Guard
+from datagate.model.guard import Guard, Target, TargetKey, TargetTexts
 from datagate.model.lookup import Lookup
 from datagate.model.names import RelationName
 from datagate.sql.dialect import generate, parse_canonical
+from datagate.sql.dialect.nodes import Write
 from datagate.sql.freshness import checked, is_limited
 from datagate.sql.group_by import extend_group_by
 from datagate.sql.guard import Numbering, place_guards, unqualify_columns
@@ -21,6 +22,8 @@ from datagate.sql.leakproof import Assumption
 from datagate.sql.leaks import find_fences
 from datagate.sql.lookups import condition_lookups, find_lookups, relations_in_literals
 from datagate.sql.narrow import named_columns
+from datagate.sql.placing import place_targets
+from datagate.sql.targets import Aim, hold_writes
 from datagate.sql.views import Seen, Sight, expand_views
 
 
@@ -37,8 +40,9 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the passes ask of the gate: ``sight`` of each relation, and the ``guard`` of those that have one.
+    """What the passes ask of the gate: ``sight`` of each relation, the ``guard`` of those that have one.
 
+    ``aim``: what a write is held to.
     ``check``: an OFFSET that raises where the caller's rights are no longer those that were read; None where the gate
     looks for itself before each statement.
     """
@@ -46,6 +50,7 @@ class Surroundings:
     catalog: Catalog
     sight: Sight
     guard: Callable[[Relation], Guard]
+    aim: Aim
     check: Fragment | None = None
 
 
@@ -56,6 +61,8 @@ class Rewritten:
     ``guards``: the guard body prescribed for each base relation, with the final parameter numbers. ``fenced``:
     relations of which some reference stands behind a fence. ``assumptions``: what must hold of the caller's parameters
     for the text to be leak-safe. ``check``: the check that stands above the query, None where it reads no relation.
+    ``targets``: what each write is held to, as texts. ``shows_rows``: False where rows come back that the caller did
+    not ask for, which are the rewriting's own.
     """
 
     text: str
@@ -64,6 +71,8 @@ class Rewritten:
     fenced: frozenset[RelationName]
     assumptions: frozenset[Assumption]
     check: str | None
+    targets: Mapping[TargetKey, TargetTexts] = field(default_factory=dict)
+    shows_rows: bool = True
 
 
 def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundings, *, assuming: bool) -> Rewritten:
@@ -81,11 +90,16 @@ def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundi
     nodes = tuple(root.walk())
     calls = find_lookups(nodes, engine.lookups)
     named = named_columns(nodes, references, frozenset(lookup.column for _, lookup in calls))
-    guards = {reference.relation.oid: _narrowed(around.guard(reference.relation), named) for reference in references}
-    numbering = Numbering(caller_parameters, engine.spell)
-    bodies = {
-        reference.relation.name: numbering.text(guards[reference.relation.oid].body()) for reference in references
+    reads = [reference for reference in references if not reference.written]
+    written = {reference.relation.oid for reference in references if reference.written}
+    guards = {
+        reference.relation.oid: _narrowed(
+            around.guard(reference.relation), None if reference.relation.oid in written else named
+        )
+        for reference in references
     }
+    numbering = Numbering(caller_parameters, engine.spell)
+    bodies = {reference.relation.name: numbering.text(guards[reference.relation.oid].body()) for reference in reads}
     for _, lookup in calls:
         if lookup.relation not in bodies:
             catalog = _narrowed(around.guard(around.catalog.relations[lookup.relation]), named)
@@ -95,19 +109,38 @@ def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundi
             # Only named, never read: its guard tells the verifier that it may be named, and binds nothing.
             bodies[relation.name] = Numbering(caller_parameters, engine.spell).text(around.guard(relation).body())
     respelled = unqualify_columns(nodes, references)
-    extend_group_by(nodes, references, guards)
+    extend_group_by(nodes, reads, guards)
+    held = hold_writes(root, references, guards, around.aim)
+    asked = not held or not isinstance(root.this, Write) or held[-1].returning
     fences, assumptions = find_fences(root, references, guards, respelled, assuming=assuming)
-    place_guards(references, guards, fences, numbering)
+    place_guards(reads, guards, fences, numbering)
     condition_lookups(calls, bodies)
+    check = numbering.text(around.check) if around.check is not None and (bodies or held) else None
+    place_targets(held, fences, numbering, around.check, around.catalog.server_version)
     text = generate(root.this)
-    check = numbering.text(around.check) if around.check is not None and bodies else None
+    if check is not None and not isinstance(root.this, Write):
+        text = checked(text, check, limited=is_limited(root.this))
     return Rewritten(
-        text=text if check is None else checked(text, check, limited=is_limited(root.this)),
+        text=text,
         bindings=numbering.bindings,
         guards=bodies,
         fenced=frozenset(_names(fences)),
         assumptions=assumptions,
         check=check,
+        targets={key: _texts(target, numbering) for one in held for key, target in one.targets.items()},
+        shows_rows=asked or root.this.args.get("returning") is None,
+    )
+
+
+def _texts(target: Target, numbering: Numbering) -> TargetTexts:
+    def text(fragment: Fragment | None) -> str | None:
+        return numbering.text(fragment) if fragment is not None else None
+
+    return TargetTexts(
+        guard=numbering.text(target.guard.body()),
+        touch=text(target.touch),
+        check=text(target.check),
+        refusal=numbering.text(target.refusal),
     )
 
 

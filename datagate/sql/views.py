@@ -53,6 +53,8 @@ def _expand(
         if seen is Seen.GUARDED or relation.view_sql is None:
             out.append(reference)
             continue
+        if reference.written:
+            raise UnsupportedConstruct(f"writing to the view {reference.table.name}; write to the table below it")
         query = parse_view(relation.view_sql)
         out.extend(_expand(query, catalog, parse_view, sight, depth + 1))
         reference.table.replace(exp.Subquery(this=query, alias=alias_of(reference)))

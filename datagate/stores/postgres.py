@@ -77,7 +77,18 @@ END
 $$
 """
 
+_REFUSE_ROW = """
+CREATE OR REPLACE FUNCTION datagate.refuse_row(relation text) RETURNS boolean
+LANGUAGE plpgsql PARALLEL SAFE AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = '44000',
+        MESSAGE = pg_catalog.concat('a row of ', relation, ' would not satisfy the policy');
+END
+$$
+"""
+
 _CHECK = "still_current(text[], bigint, timestamptz)"
+_REFUSAL = "refuse_row(text)"
 # Where the key of a data subject is a whole number in its canonical spelling, it is kept as a number too: statements
 # whose key column is one join by it, in half the time. CASE keeps the casts from what is none.
 _NUMBER = """
@@ -98,7 +109,7 @@ _READ_BY_STATEMENTS = ("epochs", "consents")
 
 def create_statements() -> Iterator[str]:
     """What makes functions and triggers; each may run again."""
-    yield from (_NUMBER, _NUMBER_INDEX, _ADVANCE, _GROW_ONLY, _STILL_CURRENT)
+    yield from (_NUMBER, _NUMBER_INDEX, _ADVANCE, _GROW_ONLY, _STILL_CURRENT, _REFUSE_ROW)
     for table, parties in _PARTIES.items():
         yield _CHANGED.format(table=table, parties=parties)
         for event, rows in (
@@ -116,7 +127,7 @@ def create_statements() -> Iterator[str]:
     for table, name in [("epochs", "epochs_stay"), ("epochs", "epochs_grow"), *_trigger_names()]:
         # Also where rows arrive by replication.
         yield f"ALTER TABLE datagate.{table} ENABLE ALWAYS TRIGGER {name}"
-    for function in ("advance_epochs(text[])", _CHECK):
+    for function in ("advance_epochs(text[])", _CHECK, _REFUSAL):
         yield f"REVOKE ALL ON FUNCTION datagate.{function} FROM PUBLIC"
 
 
@@ -125,7 +136,8 @@ def service_role_statements(quoted_role: str) -> Iterator[str]:
     yield f"GRANT USAGE ON SCHEMA datagate TO {quoted_role}"
     for table in _READ_BY_STATEMENTS:
         yield f"GRANT SELECT ON datagate.{table} TO {quoted_role}"
-    yield f"GRANT EXECUTE ON FUNCTION datagate.{_CHECK} TO {quoted_role}"
+    for function in (_CHECK, _REFUSAL):
+        yield f"GRANT EXECUTE ON FUNCTION datagate.{function} TO {quoted_role}"
 
 
 def state_reader_statements(quoted_role: str) -> Iterator[str]:

@@ -126,11 +126,11 @@ def check_conjuncts(copied: Sequence[Tree], source: Source, required: Sequence[T
     for conjunct in copied:
         if conjunct not in required:
             raise unguarded(f"the fence around {source.alias} filters by what the WHERE around it does not require")
-        if not _reads_only(conjunct, source):
+        if not reads_only(conjunct, source):
             raise unguarded(f"the fence around {source.alias} filters by more than the columns of {source.alias}")
 
 
-def _reads_only(node: Tree, source: Source) -> bool:
+def reads_only(node: Tree, source: Source) -> bool:
     """Whether an expression reads nothing but columns of the source, and gives the same answer twice."""
     kind = kind_of(node)
     if kind == "ColumnRef":
@@ -148,7 +148,7 @@ def _reads_only(node: Tree, source: Source) -> bool:
             return False
     children = [value for field, value in body.items() if field not in _NAMES]
     return all(
-        _reads_only(child, source)
+        reads_only(child, source)
         for value in children
         for child in (value if isinstance(value, list) else [value])
         if isinstance(child, dict)

@@ -27,9 +27,13 @@ def check_things(statement: Tree, lookups: Mapping[str, Lookup]) -> None:
     """Refuse a statement in which the type of such an expression could reach a literal or parameter.
 
     Args:
-        statement: the caller's own, ``{"SelectStmt": …}``.
+        statement: the caller's own, ``{"SelectStmt": …}`` or that of a write.
         lookups: functions that take an OID: they take such an expression as one.
     """
+    if "SelectStmt" not in statement:
+        # What is written takes the type of its column.
+        _check_below(statement[kind_of(statement)], lookups, allowed=False)
+        return
     select = statement["SelectStmt"]
     for target in select.get("targetList", ()):
         value = target["ResTarget"]["val"]

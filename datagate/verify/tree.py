@@ -23,8 +23,12 @@ _MORE_POSITIONS = frozenset({"list_start", "list_end", "rexpr_list_start", "rexp
 caller's. None of these comes without ``location``; if one did, trees would differ that are equal, not the reverse."""
 
 
-def read(text: str) -> Tree:
-    """The one statement in the text, as ``{"SelectStmt": {...}}``; Mismatch where it is not exactly one.
+QUERIES = frozenset({"SelectStmt"})
+WRITES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+
+
+def read(text: str, kinds: frozenset[str] = QUERIES) -> Tree:
+    """The one statement in the text, as ``{"SelectStmt": {...}}``; Mismatch where it is not exactly one of the kinds.
 
     The parser reads string literals as with ``standard_conforming_strings = on``, so the session must have that.
     """
@@ -47,8 +51,8 @@ def read(text: str) -> Tree:
     if len(statements) != 1:
         raise _not_read(f"it holds {len(statements)} statements, not one")
     statement: Tree = statements[0]["stmt"]
-    if list(statement) != ["SelectStmt"]:
-        raise _not_read("it is not a SELECT, VALUES or TABLE statement")
+    if kind_of(statement) not in kinds:
+        raise _not_read("it is of a kind that is not carried")
     return statement
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from types import MappingProxyType
 
 from datagate.model.catalog import RelationKind
@@ -17,6 +17,8 @@ from datagate.verify.mismatch import Mismatch, MismatchKind, differs, forbidden,
 from datagate.verify.names import Names
 from datagate.verify.prescription import Prescription, read_guard, read_view
 from datagate.verify.ranges import Ranges
+from datagate.verify.scope import Scope, Select
+from datagate.verify.target import Items, Meaning, Target, meaning
 from datagate.verify.tree import Tree, kind_of, strings
 
 MAX_DEPTH = 250
@@ -24,26 +26,6 @@ MAX_DEPTH = 250
 
 _PLACED = frozenset({"JoinExpr", "WithClause"})
 """Kinds that other methods compare where the engine has them; elsewhere parts of them would be passed over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The names of the WITH items that a FROM can see, and whether the text is a view's own."""
-
-    ctes: frozenset[str] = frozenset()
-    in_view: bool = False
-
-    def plus(self, *names: str) -> Scope:
-        """The scope with further WITH items."""
-        return Scope(self.ctes.union(names), self.in_view)
-
-
-@dataclass(slots=True)
-class Select:
-    """One SELECT: what its WHERE requires, and the guarded relations in its FROM."""
-
-    required: Sequence[Tree]
-    sources: list[Source] = field(default_factory=list)
 
 
 class Walk:
@@ -58,6 +40,7 @@ class Walk:
         self.names = names
         self.prescriptions = prescriptions
         self.checks = Checks(names, prescriptions)
+        self.items = Items(names, prescriptions)
         self.ranges = Ranges(names)
         self.guard_parameters: set[int] = set()
         self.depth = 0
@@ -85,6 +68,9 @@ class Walk:
                 return
             if o.keys() == {"TypeCast"} and f.keys() == {"CaseExpr"}:
                 self._name_cast(o["TypeCast"], f["CaseExpr"], scope)
+                return
+            if o.keys() == {"ColumnRef"} and scope.target is not None:
+                self._masked_column(o["ColumnRef"], f, scope, scope.target)
                 return
             raise differs(f"{kind_of(o) or 'a missing node'}, now {kind_of(f) or 'missing'}")
         for kind, body in o.items():
@@ -142,8 +128,14 @@ class Walk:
         o_from, f_from = o.get("fromClause", ()), f.get("fromClause", ())
         if len(o_from) != len(f_from):
             raise differs("the number of FROM items")
+        lateral = scope.below(self.items.level(o_from, scope.ctes, unsure=True)) if scope.target else scope
         for one, other in zip(o_from, f_from, strict=True):
-            self._from_item(one, other, scope, select, Place())
+            self._from_item(one, other, scope, lateral, select, Place())
+        if scope.target is not None:
+            # Behind a set operation names are those of its output.
+            unsure = o.get("op", "SETOP_NONE") != "SETOP_NONE"
+            level = self.items.level(o_from, scope.ctes)
+            scope = scope.below(replace(level, unknown=level.unknown or unsure))
         self._group_by(o.get("groupClause", ()), f.get("groupClause", ()), scope, select)
         self._fields("SelectStmt", o, f, scope)
 
@@ -201,7 +193,8 @@ class Walk:
 
     # FROM.
 
-    def _from_item(self, o: Tree, f: Tree, scope: Scope, select: Select, place: Place) -> None:
+    def _from_item(self, o: Tree, f: Tree, scope: Scope, lateral: Scope, select: Select, place: Place) -> None:
+        """An item of FROM; ``lateral`` is the scope of what may see the items beside it."""
         kind = kind_of(o)
         if kind == "RangeVar":
             self._range_var(o, f, scope, select, place, sample=None)
@@ -209,16 +202,17 @@ class Walk:
             self.checks.sample(o[kind])
             self._range_var(o[kind]["relation"], f, scope, select, place, sample=o[kind])
         elif kind == "JoinExpr":
-            self._join(o, f, scope, select, place)
+            self._join(o, f, scope, lateral, select, place)
         else:
-            self._node(o, f, scope)
+            inner = scope if kind == "RangeSubselect" and "lateral" not in o[kind] else lateral
+            self._node(o, f, inner)
             self.ranges.add_item(kind, o[kind])
 
-    def _join(self, o: Tree, f: Tree, scope: Scope, select: Select, place: Place) -> None:
+    def _join(self, o: Tree, f: Tree, scope: Scope, lateral: Scope, select: Select, place: Place) -> None:
         if kind_of(f) != "JoinExpr":
             raise differs("JoinExpr")
         one, other = o["JoinExpr"], f["JoinExpr"]
-        self._fields("JoinExpr", one, other, scope)
+        self._fields("JoinExpr", one, other, lateral)
         merging = "usingClause" in one or "isNatural" in one
         if merging:
             self.names.check_operators("=")
@@ -228,7 +222,7 @@ class Walk:
                 hidden=place.hidden or "alias" in one,
                 merged=place.merged or merging,
             )
-            self._from_item(one[side], other[side], scope, select, below)
+            self._from_item(one[side], other[side], scope, lateral, select, below)
         self.ranges.add_join(one)
 
     def _range_var(self, o: Tree, f: Tree, scope: Scope, select: Select, place: Place, *, sample: Tree | None) -> None:
@@ -338,9 +332,38 @@ class Walk:
         self.names.check_operators("=")
         self.guard_parameters |= guard.parameters
 
+    def _masked_column(self, o: Tree, f: Tree, scope: Scope, target: Target) -> None:
+        """A masked column of the target, in whose place what the caller sees must stand."""
+        found = self._meaning(o, scope, target)
+        if found is None or not found.sure or found.row != target.alias or target.shown.get(found.column) != f:
+            raise differs("ColumnRef")
+        if len(o["fields"]) > 1:
+            self.ranges.add_reference(strings(o["fields"][-2:]))
+
+    def _meaning(self, o: Tree, scope: Scope, target: Target) -> Meaning | None:
+        return meaning(o["fields"], target, scope.levels)
+
+    def _check_reach(self, o: Tree, f: Tree, scope: Scope, target: Target) -> None:
+        """Refuse a name that may mean what the caller does not see raw of the target."""
+        found = self._meaning(o, scope, target)
+        if found is None or found.column in target.raw:
+            return
+        if not (scope.levels or found.column in target.visible):
+            # A bare name, hidden in the target, of which the final text says that it is another item's.
+            match o["fields"], strings(f["fields"]):
+                case [{"String": {"sval": name}}], [alias, column] if name == column == found.column:
+                    if column in (target.others.get(alias) or ()):
+                        return
+        raise forbidden("a name that may mean a hidden or masked column, or the whole row, of what is written")
+
     def _column_ref(self, o: Tree, f: Tree, scope: Scope) -> None:
         """Equal; or ``schema.table.column`` that lost its schema, which :class:`Ranges` judges at the end."""
         fields = o["fields"]
+        if scope.target is not None:
+            self._check_reach(o, f, scope, scope.target)
+            if len(fields) == 1 and len(f["fields"]) == 2:
+                self.ranges.add_reference(strings(f["fields"]))
+                return
         if o == f:
             self._fields("ColumnRef", o, f, scope)
         elif len(fields) == 3 and f == {"fields": fields[1:]}:

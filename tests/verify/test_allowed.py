@@ -120,11 +120,6 @@ PAIRS = [
     ("SELECT 1 INTO x", "SELECT 1 AS x"),
     ("SELECT 1 INTO x FROM {kyc}", "SELECT 1 AS x FROM {kyc}"),
     ("SELECT 1 INTO x UNION SELECT 2", "SELECT 1 UNION SELECT 2"),
-    ("WITH x AS (DELETE FROM kyc RETURNING id) SELECT 1", "WITH x AS (SELECT id FROM {kyc}) SELECT 1"),
-    ("WITH x AS (UPDATE kyc SET id = 1 RETURNING id) SELECT 1", "WITH x AS (SELECT id FROM {kyc}) SELECT 1"),
-    ("WITH x AS (INSERT INTO kyc VALUES (1) RETURNING id) SELECT 1", "WITH x AS (VALUES (1)) SELECT 1"),
-    ("SELECT 1 FROM (WITH x AS (DELETE FROM kyc RETURNING id) SELECT 1) AS y", "SELECT 1 FROM (SELECT 1) AS y"),
-    ("SELECT merge_action()", "SELECT now()"),
 ]
 
 
@@ -151,10 +146,6 @@ def test_what_is_not_listed_is_refused(bad: str, near_miss: str) -> None:
         "SELECT '\ud800'",
         "SELECT 'a\0b'",
         "SELECT 1\0; DROP TABLE x",
-        "INSERT INTO kyc VALUES (1)",
-        "UPDATE kyc SET id = 1",
-        "DELETE FROM kyc",
-        "MERGE INTO kyc USING kyc AS k ON true WHEN MATCHED THEN DELETE",
         "EXPLAIN SELECT 1",
         "PREPARE p AS SELECT 1",
         "DECLARE c CURSOR FOR SELECT 1",

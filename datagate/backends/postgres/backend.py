@@ -40,6 +40,7 @@ class Carried:
     by: str
     fenced: frozenset[RelationName]
     assumptions: frozenset[Assumption]
+    shows_rows: bool
 
 
 def carry(
@@ -61,11 +62,13 @@ def carry(
     try:
         rewritten = rewrite(text, statement.parameters, ENGINE, around, assuming=assuming)
         _verify(text, rewritten, around, functions, views)
-    except (NotCarried, RecursionError):
+    except (NotCarried, RecursionError) as error:
+        if statement.writes:
+            construct = error.construct if isinstance(error, NotCarried) else "so deep a nesting"
+            raise UnsupportedConstruct(f"{construct} is not carried in a statement that writes") from None
         # A long chain of ORs is deep for sqlglot, and flat in the engine's own tree.
-        pass
     except Mismatch as mismatch:
-        if mismatch.kind not in (MismatchKind.TREE, MismatchKind.GUARD):
+        if statement.writes or mismatch.kind not in (MismatchKind.TREE, MismatchKind.GUARD):
             raise _refusal(mismatch) from None
     else:
         return _carried(rewritten, "dialect")
@@ -80,7 +83,9 @@ def carry(
 
 
 def _carried(rewritten: Rewritten, by: str) -> Carried:
-    return Carried(rewritten.text, rewritten.bindings, by, rewritten.fenced, rewritten.assumptions)
+    return Carried(
+        rewritten.text, rewritten.bindings, by, rewritten.fenced, rewritten.assumptions, rewritten.shows_rows
+    )
 
 
 def _verify(
@@ -93,7 +98,7 @@ def _verify(
     prescriptions = {name: Prescription(guard=body, view_sql=None) for name, body in rewritten.guards.items()}
     for name, relation in views.items():
         prescriptions[name] = Prescription(guard=None, view_sql=relation.view_sql)
-    if around.check is not None and prescriptions and rewritten.check is None:
+    if around.check is not None and (prescriptions or rewritten.targets) and rewritten.check is None:
         raise Mismatch("the check of the caller's rights is missing", MismatchKind.GUARD)
     verify(
         text,
@@ -103,6 +108,7 @@ def _verify(
         functions=functions,
         lookups=ENGINE.lookups,
         check=rewritten.check,
+        targets=rewritten.targets,
     )
 
 

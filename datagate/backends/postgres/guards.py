@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from datagate.backends.postgres.mask_types import cast
 from datagate.backends.postgres.masks import is_total, mask_expression
 from datagate.backends.postgres.predicate import compile_predicate, is_leakproof
+from datagate.decision.writes import insertable, touchable
 from datagate.errors import InternalError
 from datagate.model.catalog import Catalog, Column, Relation
 from datagate.model.decision import (
@@ -24,8 +26,9 @@ from datagate.model.decision import (
     Where,
 )
 from datagate.model.fragment import Binding, Fragment
-from datagate.model.guard import Guard, GuardColumn
+from datagate.model.guard import Guard, GuardColumn, Target, TargetKey
 from datagate.model.mask import MaskKind
+from datagate.model.policy import Action
 from datagate.model.values import ValueType
 
 PARTIES = Binding("facts.parties", ValueType.TEXT_ARRAY)
@@ -74,6 +77,7 @@ class _Compiler:
     catalog: Catalog
     consents_relation: str | None
     source_of: SourceOf
+    alias: str = "g"
 
     def filter(self, wanted: Filter, relation: Relation, alias: str, depth: int) -> Fragment:
         """Closed text of a filter over the relation, which stands as ``alias``; every part in parentheses."""
@@ -107,9 +111,9 @@ class _Compiler:
     def _consent(self, consent: ConsentLive, relation: Relation, alias: str) -> Fragment:
         """The nearest answer counts: asked at the purpose itself, else at its parent, and so on up."""
         column = relation.column(consent.column)
-        key = f"{alias}.{quote(consent.column)}::pg_catalog.text"
+        key = f"{_spell(alias)}.{quote(consent.column)}::pg_catalog.text"
         if self.consents_relation is not None and column is not None and column.base_type in _WHOLE_NUMBERS:
-            key = f"{alias}.{quote(consent.column)}"
+            key = f"{_spell(alias)}.{quote(consent.column)}"
         if self.consents_relation is None:
             consenting = Binding(f"consenting.{consent.purposes[0]}", ValueType.TEXT_ARRAY)
             return Fragment.of(f"{key} OPERATOR(pg_catalog.=) ANY(", consenting, ")")
@@ -141,7 +145,7 @@ class _Compiler:
     def _refers_to(self, there: RefersTo, alias: str, depth: int) -> Fragment:
         inner = f"g{depth + 1}"
         keys = " AND ".join(
-            f"{inner}.{quote(other)} OPERATOR(pg_catalog.=) {alias}.{quote(own)}" for own, other in there.on
+            f"{inner}.{quote(other)} OPERATOR(pg_catalog.=) {_spell(alias)}.{quote(own)}" for own, other in there.on
         )
         relation = self.catalog.relations[there.relation]
         return Fragment.of(
@@ -157,16 +161,8 @@ class _Compiler:
         if len(types) > 1:
             raise InternalError(f"rules show one caller column {column.name} in two types; run `datagate check`")
         raw = len(shown) == 1 and shown[0][0] == CellCase(TRUE, ())
-        if len(shown) == 1 and shown[0][0].when == TRUE:
-            value = shown[0][1]
-        else:
-            whens = [self.filter(case.when, relation, "g", 0) for case, _, _ in shown]
-            arms = [
-                Fragment.of(" WHEN ", when, " THEN ", cell) for when, (_, cell, _) in zip(whens, shown, strict=True)
-            ]
-            value = Fragment.of("CASE", *arms, " END")
         return (
-            Fragment.of(value, f" AS {quote(column.name)}"),
+            Fragment.of(self.value(decided, column, relation), f" AS {quote(column.name)}"),
             GuardColumn(
                 name=column.name,
                 raw=raw,
@@ -176,8 +172,19 @@ class _Compiler:
             ),
         )
 
+    def value(self, decided: ColumnDecision, column: Column, relation: Relation) -> Fragment:
+        """The column as the caller sees it."""
+        shown = [(case, self._cell(case, column)[0]) for case in decided.cases]
+        if len(shown) == 1 and shown[0][0].when == TRUE:
+            return shown[0][1]
+        arms = [
+            Fragment.of(" WHEN ", self.filter(case.when, relation, self.alias, 0), " THEN ", cell)
+            for case, cell in shown
+        ]
+        return Fragment.of("CASE", *arms, " END")
+
     def _cell(self, case: CellCase, column: Column) -> tuple[Fragment, str]:
-        cell = Fragment.of(f"g.{quote(column.name)}")
+        cell = Fragment.of(f"{_spell(self.alias)}.{quote(column.name)}")
         type_ = column.base_type
         for mask in case.masks:
             cell, type_ = mask_expression(mask, cell, type_, tag="", sql_expression=self._sql_mask(type_))
@@ -185,7 +192,8 @@ class _Compiler:
 
     def _sql_mask(self, type_: str) -> Callable[[str], tuple[Fragment, str]]:
         """A steward's expression keeps the column's type: it is cast to it."""
-        return lambda text: (cast(Fragment.of("(", compile_predicate(text, "g", ()), ")"), type_), type_)
+        alias = self.alias
+        return lambda text: (cast(Fragment.of("(", compile_predicate(text, alias, ()), ")"), type_), type_)
 
     def _case_leakproof(self, case: CellCase, relation: Relation) -> bool:
         return self._leakproof(case.when, relation) and all(
@@ -214,28 +222,114 @@ def compile_guard(
     consents_relation: str | None,
     *,
     source_of: SourceOf = row_relation,
+    alias: str = "g",
 ) -> Guard:
     """The guard that the decision prescribes for the relation (the one named, or a partition or child of it).
 
     Columns stand in the relation's own order. ``consents_relation``: where the statement itself reads consents, None
     where they travel as a list. ``source_of`` says where a relation's rows are: in itself, but for policies' examples.
+    ``alias``: the name of the relation inside.
     Raises InternalError for a decision that no guard can express.
     """
-    compiler = _Compiler(decision, catalog, consents_relation, source_of)
+    compiler = _Compiler(decision, catalog, consents_relation, source_of, alias)
     decided: Mapping[str, ColumnDecision] = {column.name: column for column in decision.columns}
     pairs = [
         compiler.column(decided[column.name], column, relation) for column in relation.columns if column.name in decided
     ]
-    filtered = Fragment.of(" WHERE ", compiler.filter(decision.filter, relation, "g", 0))
+    filtered = Fragment.of(" WHERE ", compiler.filter(decision.filter, relation, alias, 0))
     return Guard(
         relation=relation.name,
         columns=tuple(column for _, column in pairs),
         primary_key=relation.primary_key,
         targets=tuple(target for target, _ in pairs),
         source=source_of(relation),
+        alias=_spell(alias),
         after=filtered if decision.filter != TRUE else Fragment.of(""),
         joined=_joined(decision.filter, consents_within=consents_relation is not None),
     )
+
+
+def compile_filter(
+    wanted: Filter, decision: Decision, relation: Relation, catalog: Catalog, consents_relation: str | None, alias: str
+) -> Fragment:
+    """Closed text of a filter over the relation, which stands as ``alias``; ``decision`` has the bindings' types."""
+    return _Compiler(decision, catalog, consents_relation, row_relation, alias).filter(wanted, relation, alias, 0)
+
+
+def compile_target(
+    seen: Decision,
+    decided: Decision,
+    key: TargetKey,
+    relation: Relation,
+    catalog: Catalog,
+    consents_relation: str | None,
+) -> Target:
+    """What a write is held to.
+
+    Args:
+        seen: the decision on reading the relation.
+        decided: the decision on the key's action.
+        key: what the statement does.
+        relation: the relation that is written.
+        catalog: for relations that filters refer to.
+        consents_relation: as for :func:`compile_guard`.
+    """
+    bindings = {**seen.bindings, **decided.bindings}
+    both = replace(decided, bindings=bindings)
+
+    def condition(wanted: Filter) -> Fragment | None:
+        if wanted == TRUE:
+            return None
+        return compile_filter(wanted, both, relation, catalog, consents_relation, key.alias)
+
+    guard = compile_guard(seen, relation, catalog, consents_relation, alias=key.alias)
+    touch, check = _held_to(seen, decided, key)
+    compiler = _Compiler(seen, catalog, consents_relation, row_relation, key.alias)
+    columns = {column.name: column for column in relation.columns}
+    shown = {
+        each.name: compiler.value(each, columns[each.name], relation)
+        for each in seen.columns
+        if each.name in columns and not _is_raw(guard, each.name)
+    }
+    return Target(
+        guard=guard,
+        seen=condition(seen.filter),
+        shown=shown,
+        touch=condition(touch) if touch is not None else None,
+        check=condition(check) if check is not None else None,
+        refusal=Fragment.of(f"datagate.refuse_row({_literal(str(relation.name))})"),
+    )
+
+
+def _held_to(seen: Decision, decided: Decision, key: TargetKey) -> tuple[Filter | None, Filter | None]:
+    """The rows that may be touched, and what must hold of them afterwards."""
+    match key.action:
+        case Action.INSERT:
+            return None, insertable(seen, decided, key.columns, returning=key.returning)
+        case Action.UPDATE:
+            rows = touchable(seen, decided, key.columns)
+            return rows, rows
+        case _:
+            return touchable(seen, decided, ()), None
+
+
+def _is_raw(guard: Guard, name: str) -> bool:
+    column = guard.column(name)
+    return column is not None and column.raw
+
+
+def _literal(text: str) -> str:
+    """A string constant (PostgreSQL manual, 4.1.2.1); the session has standard_conforming_strings on."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _spell(alias: str) -> str:
+    return alias if _PLAIN_ALIAS.fullmatch(alias) else quote(alias)
+
+
+_PLAIN_ALIAS = re.compile("g[0-9]*")
+CAPTURED = re.compile("k|g[0-9]*")
+"""Names that guards use inside: what is written must not stand under one of them."""
 
 
 def _joined(wanted: Filter, *, consents_within: bool) -> bool:

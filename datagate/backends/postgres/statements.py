@@ -23,12 +23,14 @@ class ReadStatement:
     """One statement.
 
     ``parameters``: the highest ``$n`` in it. ``canonical``: a session statement in the engine's own spelling, so that
-    what is sent is what was read; a query is sent as it is rewritten, and this is empty.
+    what is sent is what was read; a query is sent as it is rewritten, and this is empty. ``writes``: it is INSERT,
+    UPDATE, DELETE or MERGE, or has such in its WITH.
     """
 
     kind: StatementKind
     canonical: str
     parameters: int
+    writes: bool = False
 
 
 SETTINGS = frozenset(
@@ -51,7 +53,7 @@ SHOWN_SETTINGS = SETTINGS | {
 }  # fmt: skip
 
 _WORDS = {
-    "InsertStmt": "INSERT", "UpdateStmt": "UPDATE", "DeleteStmt": "DELETE", "MergeStmt": "MERGE", "CopyStmt": "COPY",
+    "CopyStmt": "COPY",
     "ExplainStmt": "EXPLAIN", "PrepareStmt": "PREPARE", "ExecuteStmt": "EXECUTE", "DeallocateStmt": "DEALLOCATE",
     "DeclareCursorStmt": "DECLARE", "FetchStmt": "FETCH", "ClosePortalStmt": "CLOSE", "DiscardStmt": "DISCARD",
     "CreateTableAsStmt": "CREATE TABLE AS", "CreateStmt": "CREATE TABLE", "DropStmt": "DROP",
@@ -59,6 +61,8 @@ _WORDS = {
     "LockStmt": "LOCK", "DoStmt": "DO", "CallStmt": "CALL", "ListenStmt": "LISTEN", "NotifyStmt": "NOTIFY",
     "VacuumStmt": "VACUUM", "GrantStmt": "GRANT", "LoadStmt": "LOAD",
 }  # fmt: skip
+
+WRITES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
 _TRANSACTION_KINDS = frozenset(
     {
@@ -80,7 +84,9 @@ def read_statement(text: str) -> ReadStatement:
     ((node, body),) = statements[0]["stmt"].items()
     if node == "SelectStmt":
         _refuse_into(body)
-        return ReadStatement(StatementKind.QUERY, "", _parameters(body))
+        return ReadStatement(StatementKind.QUERY, "", _parameters(body), _writes_within(body))
+    if node in WRITES:
+        return ReadStatement(StatementKind.QUERY, "", _parameters(body), writes=True)
     _check_session_statement(node, body)
     return ReadStatement(StatementKind.SESSION, canonical(text), 0)
 
@@ -115,6 +121,11 @@ def _check_set(body: Tree) -> None:
     if body["kind"] in ("VAR_SET_VALUE", "VAR_SET_DEFAULT", "VAR_RESET") and name in SETTINGS:
         return
     raise Refused(f"setting {name or 'ALL'} may not be changed through the gate")
+
+
+def _writes_within(select: Tree) -> bool:
+    ctes = select.get("withClause", {}).get("ctes", ())
+    return any(item["CommonTableExpr"]["ctequery"].keys() & WRITES for item in ctes)
 
 
 def _value(body: Tree) -> str:

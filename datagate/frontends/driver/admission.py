@@ -58,6 +58,10 @@ class Admitted(Protocol):
         """The highest ``$n`` of the caller's own text."""
 
     @property
+    def shows_rows(self) -> bool:
+        """False where the rows that come back are the gate's own."""
+
+    @property
     def assumptions(self) -> frozenset[Assumption]:
         """Casts of the caller's parameters that the gate took to succeed whatever the rows."""
 
@@ -94,6 +98,7 @@ class Statement:
         "policy",
         "prefix",
         "sent",
+        "shows_rows",
         "values",
     )
 
@@ -105,6 +110,7 @@ class Statement:
         self.admitted_text = admitted.text
         self.converted = converted
         self.is_query = admitted.kind.name == "QUERY"
+        self.shows_rows = admitted.shows_rows
         self.policy = admitted.parameters
         self.sent = admitted.text.encode(_UTF8)
         self.ascii = admitted.text.isascii()
@@ -219,6 +225,7 @@ class _Blank:
     parameters: tuple[object, ...] = ()
     caller_parameters: int = 0
     assumptions: frozenset[Assumption] = frozenset()
+    shows_rows: bool = True
 
 
 _BLANK = _Blank()

@@ -12,14 +12,16 @@ from operator import index
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import psycopg
+from psycopg import pq
 from psycopg._cursor_base import BaseCursor  # private, and pinned with psycopg's minor version
 from psycopg._server_cursor_base import ServerCursorMixin
 from psycopg.abc import ConnectionType, Params, PQGen, Query
 from psycopg.rows import Row
 from psycopg.sql import SQL
 
-from datagate.errors import InterfaceError, NotSupportedError, RightsChanged
+from datagate.errors import InterfaceError, NotSupportedError, ProgrammingError, RightsChanged
 from datagate.frontends.driver.admission import GatedQuery, Statement
+from datagate.model.guard import CHECKED
 
 if TYPE_CHECKING:
     from datagate.frontends.driver.connections import Connection
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 NO_COPY = "COPY is not supported on a datagate connection; use SELECT, or stream() for large results"
 NO_PARAMETERS: tuple[object, ...] = ()
+_CHECKED = CHECKED.encode()
 
 
 class GatedCursor(BaseCursor[ConnectionType, Row]):
@@ -41,6 +44,22 @@ class GatedCursor(BaseCursor[ConnectionType, Row]):
         connection: Gated[Any] = self._conn  # type: ignore[assignment] # connections.py refuses others
         connection.expect_cursor()
         return super()._start_query(query)
+
+    def _select_current_result(self, i: int, format: pq.Format | None = None) -> None:  # noqa: A002 - psycopg's name
+        super()._select_current_result(i, format)
+        result = self._results[i]
+        if result.status == pq.ExecStatus.TUPLES_OK and result.nfields == 1 and result.fname(0) == _CHECKED:
+            # Rows of the gate's own, by which it checked what was written.
+            self._rowcount = result.command_tuples or 0
+            self.pgresult = self._results[i] = self._pgconn.make_empty_result(pq.ExecStatus.COMMAND_OK)
+            self._tx.set_pgresult(self.pgresult)
+
+
+def rows_of(statement: Any) -> Any:
+    """The statement, if it gives rows to the caller."""
+    if not statement.shows_rows:
+        raise ProgrammingError("stream() needs a statement that gives rows; use execute(), or write RETURNING")
+    return statement
 
 
 class GatedServerCursor(GatedCursor[ConnectionType, Row], ServerCursorMixin[ConnectionType, Row]):
@@ -67,7 +86,7 @@ class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
         """Iterate row by row on a result from the database, without keeping it."""
         conn = self._conn
         try:
-            yield from super().stream(conn.admit(query, params), params, binary=binary, size=size)
+            yield from super().stream(rows_of(conn.admit(query, params)), params, binary=binary, size=size)
         except psycopg.Error as error:
             fault = conn.fault(error)
         except RightsChanged:

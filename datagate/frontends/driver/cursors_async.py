@@ -12,7 +12,7 @@ from psycopg.abc import Params, Query
 from psycopg.rows import Row
 
 from datagate.errors import NotSupportedError, RightsChanged
-from datagate.frontends.driver.cursors import NO_COPY, NO_PARAMETERS, GatedCursor, GatedServerCursor
+from datagate.frontends.driver.cursors import NO_COPY, NO_PARAMETERS, GatedCursor, GatedServerCursor, rows_of
 
 if TYPE_CHECKING:
     from datagate.frontends.driver.connections_async import AsyncConnection
@@ -31,7 +31,8 @@ class _Sending(GatedCursor["AsyncConnection[Any]", Row], psycopg.AsyncCursor[Row
         conn = self._conn
         try:
             rows = cast(
-                "AsyncGenerator[Row]", super().stream(conn.admit(query, params), params, binary=binary, size=size)
+                "AsyncGenerator[Row]",
+                super().stream(rows_of(conn.admit(query, params)), params, binary=binary, size=size),
             )
             async with aclosing(rows):
                 async for row in rows:

@@ -7,10 +7,12 @@ from sqlglot import exp
 from datagate.sql.dialect.cursor import NotCarried
 from datagate.sql.dialect.write_expressions import EXPRESSIONS
 from datagate.sql.dialect.write_queries import QUERIES
+from datagate.sql.dialect.write_writes import WRITES
 from datagate.sql.dialect.writer import WRITERS, write
 
 WRITERS.update(EXPRESSIONS)
 WRITERS.update(QUERIES)
+WRITERS.update(WRITES)
 
 
 def generate(tree: exp.Expr) -> str:

@@ -297,5 +297,77 @@ class DefaultValue(exp.Expression):
     arg_types: ClassVar[dict[str, bool]] = {}
 
 
+class Write(exp.Expression):
+    """INSERT, UPDATE, DELETE or MERGE.
+
+    ``action``: its word; ``target``: the Table that is written; ``with_``; ``columns``: Identifiers of INSERT's list,
+    else None; ``override``: SYSTEM or USER; ``source``: INSERT's query, None for DEFAULT VALUES; ``conflict``;
+    ``sets``: Assignments; ``from_``, ``joins``: the items of FROM or USING; ``where``; ``on`` and ``arms``: MERGE's
+    condition and its MergeArms; ``returning``: its items, else None.
+    """
+
+    arg_types: ClassVar[dict[str, bool]] = {
+        "action": True,
+        "with_": False,
+        "target": True,
+        "columns": False,
+        "override": False,
+        "source": False,
+        "conflict": False,
+        "sets": False,
+        "from_": False,
+        "joins": False,
+        "where": False,
+        "on": False,
+        "arms": False,
+        "returning": False,
+    }
+
+
+class Assignment(exp.Expression):
+    """``column = expression``, or with ``several`` columns ``(a, b) = expression``; ``columns`` are Identifiers."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"columns": True, "expression": True, "several": False}
+
+
+class Conflict(exp.Expression):
+    """``ON CONFLICT (keys) WHERE predicate`` or ``ON CONSTRAINT constraint``, then DO UPDATE of ``sets``, or nothing.
+
+    ``keys``: IndexKeys; ``where``: the condition of DO UPDATE.
+    """
+
+    arg_types: ClassVar[dict[str, bool]] = {
+        "keys": False,
+        "predicate": False,
+        "constraint": False,
+        "sets": False,
+        "where": False,
+    }
+
+
+class IndexKey(exp.Expression):
+    """A key of ON CONFLICT: ``this`` a Column or an expression, ``collation`` and ``opclass`` names."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "collation": False, "opclass": False}
+
+
+class MergeArm(exp.Expression):
+    """``WHEN match AND condition THEN action``: UPDATE with ``sets``, INSERT, DELETE, or DO NOTHING.
+
+    ``match``: MATCHED, NOT MATCHED, NOT MATCHED BY SOURCE; ``columns``, ``override`` and ``values`` are INSERT's, no
+    values for DEFAULT VALUES.
+    """
+
+    arg_types: ClassVar[dict[str, bool]] = {
+        "match": True,
+        "condition": False,
+        "action": True,
+        "sets": False,
+        "columns": False,
+        "override": False,
+        "values": False,
+    }
+
+
 class GuardText(exp.Expression):
     """A query's text, verbatim, for ``exp.Subquery(this=GuardText(this=…), alias=…)``; the parser never makes one."""

@@ -6,17 +6,16 @@ from sqlglot import exp
 
 from datagate.sql.dialect.keywords import BARE_LABEL
 from datagate.sql.dialect.nodes import Cycle, DefaultValue, GroupingSet, NamedWindow, RowLock, Search
-from datagate.sql.dialect.source import Sources
+from datagate.sql.dialect.writes import WRITES, Writes
 
 _INTERSECT, _UNION = 2, 1
 _SET_LEVELS = {"UNION": _UNION, "EXCEPT": _UNION, "INTERSECT": _INTERSECT}
 _SET_NODES = {"UNION": exp.Union, "EXCEPT": exp.Except, "INTERSECT": exp.Intersect}
-_WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 _TAIL = frozenset({"ORDER", "LIMIT", "OFFSET", "FETCH", "FOR"})
 
 
-class StatementParser(Sources):
-    """Reads one SELECT, VALUES or TABLE statement."""
+class StatementParser(Writes):
+    """Reads one SELECT, VALUES, TABLE, INSERT, UPDATE, DELETE or MERGE statement."""
 
     def statement(self) -> exp.Expression:
         """The whole text, with empty statements before and behind it."""
@@ -30,11 +29,15 @@ class StatementParser(Sources):
         return node
 
     def query(self, left: exp.Expression | None = None) -> exp.Expression:
-        """A query without its parentheses; ``left``: its first operand, already read."""
+        """A query or a write without its parentheses; ``left``: its first operand, already read."""
         with_ = self.with_clause() if left is None and self.words[self.at] == "WITH" else None
-        node = self.set_operation(_UNION, left)
-        if self.words[self.at] in _TAIL:
-            self.tail(node)
+        node: exp.Expression
+        if left is None and self.words[self.at] in WRITES:
+            node = self.write()
+        else:
+            node = self.set_operation(_UNION, left)
+            if self.words[self.at] in _TAIL:
+                self.tail(node)
         if with_ is not None:
             node.set("with_", with_)
         return node
@@ -72,7 +75,7 @@ class StatementParser(Sources):
             return exp.Select(expressions=[exp.Star()], from_=exp.From(this=table))
         if word != "(":
             self.at -= 1
-            self.fail(word if word in _WRITES else None)
+            self.fail()
         node = self.query()
         self.expect(")")
         return exp.Subquery(this=node)
@@ -279,8 +282,6 @@ class StatementParser(Sources):
         elif self.accept_words("NOT", "MATERIALIZED"):
             materialized = False
         self.expect("(")
-        if self.words[self.at] in _WRITES:
-            self.fail(f"{self.words[self.at]} in WITH")
         node = exp.CTE(this=self.query(), alias=alias, materialized=materialized)
         self.expect(")")
         if self.words[self.at] == "SEARCH":

@@ -192,6 +192,10 @@ class Specials(Calls):
             parts += [",", form]
         return KeywordCall(this="NORMALIZE", parts=self.closed(parts))
 
+    def merge_action(self) -> exp.Expression:
+        """``MERGE_ACTION()``."""
+        return KeywordCall(this="MERGE_ACTION", parts=self.closed([]))
+
     def treat(self) -> exp.Expression:
         """``TREAT(a AS type)``."""
         operand = self.expr()
@@ -223,4 +227,5 @@ _PARENTHESISED: dict[str, Callable[[Specials], exp.Expression]] = {
     "TRIM": Specials.trim,
     "NORMALIZE": Specials.normalize,
     "TREAT": Specials.treat,
+    "MERGE_ACTION": Specials.merge_action,
 }

@@ -38,6 +38,7 @@ class Admitted:
     parameters: tuple[object, ...]
     caller_parameters: int
     assumptions: frozenset[Assumption] = frozenset()
+    shows_rows: bool = True
 
 
 @dataclass(slots=True)
