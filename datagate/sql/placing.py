@@ -204,7 +204,7 @@ class _Placing:
             meaning.node.replace(GuardText(this=f"({self._text(shown)})"))
 
     def _place_check(self) -> None:
-        """What new rows must satisfy, around the first item of RETURNING."""
+        """What new rows must satisfy, around the first item of RETURNING whose name is known."""
         test = self._test()
         if test is None:
             return
@@ -219,13 +219,13 @@ class _Placing:
             name = exp.Identifier(this=CHECKED, quoted=True)
             self._write.set("returning", [exp.Alias(this=checked, alias=name)])
             return
-        first = items[0]
-        label = first.alias if isinstance(first, exp.Alias) else label_of(first)
-        if label is None or (isinstance(first, exp.Column) and isinstance(first.this, exp.Star)):
-            raise UnsupportedConstruct("the first item of RETURNING has no name; give it one with AS")
-        value = generate(first.this if isinstance(first, exp.Alias) else first)
+        place = next((place for place, item in enumerate(items) if label_of(item) is not None), None)
+        if place is None:
+            raise UnsupportedConstruct("no item of RETURNING has a name; give one a name with AS")
+        item = items[place]
+        value = generate(item.this if isinstance(item, exp.Alias) else item)
         text = GuardText(this=f"CASE WHEN {test} THEN {value} WHEN {refusal} THEN NULL END")
-        items[0] = exp.Alias(this=text, alias=exp.Identifier(this=label, quoted=True))
+        items[place] = exp.Alias(this=text, alias=exp.Identifier(this=label_of(item), quoted=True))
         self._write.set("returning", items)
 
     def _test(self) -> str | None:

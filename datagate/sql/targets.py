@@ -68,7 +68,10 @@ def hold_writes(
         others = outputs.sources(write, outputs.with_ctes(write, ctes), ())
         one = Held(write, reference, guards[reference.relation.oid], others)
         _complete_columns(one)
-        for key in _keys(one):
+        keys = _keys(one)
+        if not keys:
+            raise UnsupportedConstruct("MERGE that does nothing")
+        for key in keys:
             one.targets[key] = aim(reference.relation, key)
         one.meanings = find_meanings(write, _engine_columns(reference.relation), outputs, ctes)
         for meaning in one.meanings:

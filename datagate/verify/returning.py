@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from datagate.model.guard import CHECKED
 from datagate.model.policy import Action
 from datagate.verify.aimed import AimedWalk, Write, expression
@@ -27,13 +25,14 @@ class ReturningWalk(AimedWalk):
             if items != expected:
                 raise unguarded("rows that are written are not held to their check")
             return
+        tested = None
         if test is not None:
-            items = [self._untested(items, test, write), *items[1:]]
+            tested = self._untest(items, _test_of(test, write.any_held.refusal))
         expected_items = self._expanded(write)
         if len(items) != len(expected_items):
             raise differs("the number of items of RETURNING")
         for place, (one, other) in enumerate(zip(expected_items, items, strict=True)):
-            self._returned(one, other, write, scope, tested=place == 0 and test is not None)
+            self._returned(one, other, write, scope, tested=place == tested)
 
     def _returned(self, o: Tree, f: Tree, write: Write, scope: Scope, *, tested: bool) -> None:
         """An item; it may have been given the name that it had."""
@@ -45,14 +44,16 @@ class ReturningWalk(AimedWalk):
             raise differs("the name of an item of RETURNING")
         self._node(o["val"], f["val"], self._reading(write, scope))
 
-    def _untested(self, items: Sequence[Tree], test: str, write: Write) -> Tree:
-        """The first item, taken out of the test around it."""
-        expected = _test_of(test, write.any_held.refusal)
-        match items[0].get("val", {}):
-            case {"CaseExpr": {"args": [{"CaseWhen": {"expr": when, "result": result}}, refusal], **more}} if not more:
-                first, second = expected["CaseExpr"]["args"]
-                if when == first["CaseWhen"]["expr"] and refusal == second:
-                    return {**items[0], "val": result}
+    def _untest(self, items: list[Tree], expected: Tree) -> int:
+        """Take an item out of the test around it, in place; which one it was."""
+        first, second = expected["CaseExpr"]["args"]
+        for place, item in enumerate(items):
+            match item.get("val", {}):
+                case {"CaseExpr": {"args": [{"CaseWhen": {"expr": when, "result": result}}, refusal], **more}} if (
+                    not more and when == first["CaseWhen"]["expr"] and refusal == second
+                ):
+                    items[place] = {**item, "val": result}
+                    return place
         raise unguarded("rows that are written are not held to their check")
 
     def _expanded(self, write: Write) -> list[Tree]:

@@ -34,13 +34,14 @@ _WHOLE = ("accounts", "advisers", "region_totals")
 _SMALL = ("advisers", "region_totals", '"KycReview"')
 
 
-def relations(twin: Connection) -> dict[str, Columns]:
+def relations(twin: Connection, schema: str = "bank") -> dict[str, Columns]:
     """What a caller can name: the relations of the twin, with the columns of the kinds above."""
     rows = twin.execute(
         "SELECT quote_ident(c.relname), quote_ident(a.attname), t.typname FROM pg_attribute a"
         " JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid"
-        " WHERE c.relnamespace = 'bank'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm') AND a.attnum > 0"
-        " AND NOT a.attisdropped ORDER BY 1, a.attnum"
+        " WHERE c.relnamespace = %s::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm') AND a.attnum > 0"
+        " AND NOT a.attisdropped ORDER BY 1, a.attnum",
+        (schema,),
     ).fetchall()
     found: dict[str, Columns] = {}
     for relation, column, kind in rows:
@@ -69,7 +70,8 @@ class Scope:
 class Writer:
     """Writes one statement by the choices of a source of chance."""
 
-    def __init__(self, random: Random, known: Mapping[str, Columns]) -> None:
+    def __init__(self, random: Random, known: Mapping[str, Columns], schema: str = "bank") -> None:
+        self._schema = schema
         self._random = random
         self._known = known
         self._ctes: dict[str, Columns] = {}
@@ -277,8 +279,8 @@ class Writer:
         if self._chance(0.1) and columns and name in _WHOLE:
             renamed = (self._name("k"), columns[0][1])
             scope.items[-1] = (alias, (renamed, *columns[1:]))
-            return f"{only}bank.{name} AS {alias} ({renamed[0]})"
-        return f"{only}bank.{name} AS {alias}"
+            return f"{only}{self._schema}.{name} AS {alias} ({renamed[0]})"
+        return f"{only}{self._schema}.{name} AS {alias}"
 
     # Expressions.
 
