@@ -109,7 +109,7 @@ def session(postgres: EmbeddedPostgres) -> Iterator[GateSession]:
 def verified(session: GateSession) -> list[Verified]:
     """What the verifier was asked for each of the statements."""
     asked: list[Verified] = []
-    real = backend.verify
+    real = verify
 
     def note(original: str, final: str, **more: Any) -> None:
         asked.append(Verified(original, final, more))
