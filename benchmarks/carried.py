@@ -113,7 +113,8 @@ def world(text: str) -> tuple[Surroundings, frozenset[str]]:
         user_functions=frozenset(),
         engine_functions=frozenset({"lower", "array_in"}),
     )
-    return Surroundings(catalog, lambda _: Seen.GUARDED, guard, aim), functions - frozenset(ENGINE.lookups)
+    around = Surroundings(catalog, lambda _: Seen.GUARDED, guard, aim, lambda _: None)
+    return around, functions - frozenset(ENGINE.lookups)
 
 
 def _spellings(names: list[str]) -> tuple[str, ...]:

@@ -119,6 +119,11 @@ class Rights:
             raise UnsupportedConstruct(f"the name {key.alias} for what is written; give it another alias")
         return compile_target(seen, decided, key, relation, self.shared.catalog, CONSENTS)
 
+    def may_lock(self, owner: RelationName) -> bool:
+        """Whether the caller may lock rows: whoever may change or remove some (PostgreSQL asks for UPDATE)."""
+        actions = (Action.UPDATE, Action.DELETE)
+        return any(self.decision(owner, action).outcome is Outcome.PERMIT for action in actions)
+
     def still_current(self) -> bool:
         """Whether the facts are still in force, asked of the state."""
         ended = self.facts.valid_until is not None and self.facts.valid_until <= self.shared.instant()

@@ -156,7 +156,14 @@ class _Walk:
         """What the passes see."""
         shared = self._rights.shared
         check = STILL_CURRENT if shared.state_within else None
-        return Surroundings(shared.catalog, self._sight, self._rights.guard, self._aim, check)
+        return Surroundings(shared.catalog, self._sight, self._rights.guard, self._aim, self._lock, check)
+
+    def _lock(self, relation: Relation) -> None:
+        owner = self._rights.shared.policy_relation(relation)
+        if owner is not None:
+            self.owners.update({(owner, Action.UPDATE): None, (owner, Action.DELETE): None})
+        if owner is None or not self._rights.may_lock(owner):
+            raise Refused(f"locking rows of {relation.name} needs the right to update or delete some of them")
 
     def _aim(self, relation: Relation, key: TargetKey) -> Target:
         owner = self._rights.shared.policy_relation(relation)

@@ -20,6 +20,7 @@ from datagate.sql.guard import Numbering, place_guards, unqualify_columns
 from datagate.sql.inventory import Reference
 from datagate.sql.leakproof import Assumption
 from datagate.sql.leaks import find_fences
+from datagate.sql.locks import locked_relations
 from datagate.sql.lookups import condition_lookups, find_lookups, relations_in_literals
 from datagate.sql.narrow import named_columns
 from datagate.sql.placing import place_targets
@@ -42,7 +43,7 @@ class Engine:
 class Surroundings:
     """What the passes ask of the gate: ``sight`` of each relation, the ``guard`` of those that have one.
 
-    ``aim``: what a write is held to.
+    ``aim``: what a write is held to. ``lock``: Refused where the caller may not lock rows of a relation.
     ``check``: an OFFSET that raises where the caller's rights are no longer those that were read; None where the gate
     looks for itself before each statement.
     """
@@ -51,6 +52,7 @@ class Surroundings:
     sight: Sight
     guard: Callable[[Relation], Guard]
     aim: Aim
+    lock: Callable[[Relation], None]
     check: Fragment | None = None
 
 
@@ -88,6 +90,8 @@ def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundi
         around.sight,
     )
     nodes = tuple(root.walk())
+    for relation in locked_relations(nodes, references):
+        around.lock(relation)
     calls = find_lookups(nodes, engine.lookups)
     named = named_columns(nodes, references, frozenset(lookup.column for _, lookup in calls))
     reads = [reference for reference in references if not reference.written]

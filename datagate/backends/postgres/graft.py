@@ -24,7 +24,7 @@ from datagate.sql.views import MAX_VIEW_DEPTH, Seen
 def graft(text: str, numbering: Numbering, around: Surroundings) -> Rewritten:
     """Rewrite one query by its engine tree; raises UndefinedRelation and UnsupportedConstruct."""
     whole = parse_tree(text)
-    grafter = _Grafter(numbering, around, blind=may_match_patterns(text))
+    grafter = _Grafter(numbering, around, blind=may_match_patterns(text), locking=_locks(whole))
     grafter.statement(whole["stmts"][0], 0)
     select = whole["stmts"][0]["stmt"]["SelectStmt"]
     limited = bool(select.keys() & {"limitCount", "limitOffset", "lockingClause"})
@@ -41,7 +41,8 @@ def graft(text: str, numbering: Numbering, around: Surroundings) -> Rewritten:
 
 
 class _Grafter:
-    def __init__(self, numbering: Numbering, around: Surroundings, *, blind: bool) -> None:
+    def __init__(self, numbering: Numbering, around: Surroundings, *, blind: bool, locking: bool) -> None:
+        self._locking = locking
         self._blind = blind
         self._numbering = numbering
         self._around = around
@@ -74,6 +75,8 @@ class _Grafter:
         if seen is Seen.EXPANDED:
             query = self._view(relation, depth)
         else:
+            if self._locking:
+                self._around.lock(relation)
             query = self._guard(slot, variable, self._around.guard(relation), relation, alias["aliasname"])
         slot.clear()
         slot["RangeSubselect"] = {"subquery": query, "alias": alias}
@@ -103,6 +106,13 @@ class _Grafter:
             select["fromClause"][0] = {"RangeTableSample": sample}
         result: Tree = fenced
         return result
+
+
+def _locks(node: Any) -> bool:
+    """Whether there are row locks anywhere; they are taken to reach every relation."""
+    if isinstance(node, list):
+        return any(_locks(item) for item in node)
+    return isinstance(node, dict) and ("lockingClause" in node or any(_locks(value) for value in node.values()))
 
 
 def _range_variables(node: Any, ctes: frozenset[str]) -> Iterator[tuple[Tree, frozenset[str]]]:
