@@ -22,7 +22,8 @@ from fixtures import shop
 CLASSES = yaml.safe_load((Path(__file__).parent / "writes.yaml").read_text("utf-8"))
 OTHERWISE = """
 UPDATE shop.orders SET secret = 'canary-other-' || id, touched = 5 + id;
-UPDATE shop.orders SET note = 'canary\\', owner = 'canary', amount = 77, stars = 3 WHERE region = 'APAC' OR amount = 13.5;
+UPDATE shop.orders SET note = 'canary\\', owner = 'canary', amount = 77, stars = 3
+ WHERE region = 'APAC' OR amount = 13.5;
 UPDATE shop.orders SET amount = 13.5 WHERE id = 9;
 UPDATE shop.orders SET owner = 'own' || 'x' WHERE region <> 'APAC' AND length(owner) = 4;
 """

@@ -1,0 +1,147 @@
+"""SQLsmith's statements through the gate, on two databases that differ in what is hidden: nothing tells them apart.
+
+SQLsmith (Debian's package) writes them for an empty database with what the caller sees, and only prints them; so it
+knows the names that pass, and every function and operator of the server. A short run belongs to the suite where the
+program is installed; the long one is `pytest -m slow tests/attacks/test_sqlsmith.py -s`, and prints what was refused.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from datagate.backends.postgres.embedded import EmbeddedPostgres
+from datagate.errors import DatagateError
+from datagate.frontends import driver
+from tests.attacks.arena import Bank, canaries
+from tests.attacks.test_writes import shops
+
+__all__ = ["shops"]
+
+Lines = tuple[driver.Connection[Any], driver.Connection[Any]]
+SHORT, LONG = 300, 20_000
+LIMIT = "1500ms"
+_BY_CHANCE = re.compile(
+    r"random|uuid|clock|timeofday|now\(|txid|xact|pg_backend|tablesample|limit \d+ offset|limit \d+", re.IGNORECASE
+)
+"""What may give another answer the second time, or any rows of many."""
+
+
+@pytest.fixture(scope="module")
+def program() -> str:
+    """The program's path."""
+    found = shutil.which("sqlsmith")
+    if found is None:
+        pytest.skip("sqlsmith is not installed (on Debian: apt install sqlsmith)")
+    return found
+
+
+def generated(
+    program: str, postgres: EmbeddedPostgres, line: driver.Connection[Any], count: int, seed: int
+) -> list[str]:
+    """So many statements over what the caller sees."""
+    name = f"smith_{seed}"
+    dsn = postgres.create_database(name)
+    try:
+        with psycopg.connect(dsn, autocommit=True) as scratch:
+            for relation in _relations(line):
+                _imitate(scratch, line, relation)
+        found = subprocess.run(
+            [program, f"--target={dsn}", "--dry-run", "--exclude-catalog", f"--seed={seed}", f"--max-queries={count}"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=600,
+        )
+    finally:
+        postgres.drop_database(name)
+    return [text for text in found.stdout.split(";\n") if text.strip()]
+
+
+def _relations(line: driver.Connection[Any]) -> list[str]:
+    query = "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    rows = line.execute(f"{query} WHERE n.nspname IN ('bank', 'shop') AND c.relkind IN ('r', 'p', 'v', 'm')").fetchall()
+    return [str(name) for (name,) in rows if str(name).islower()]
+
+
+def _imitate(scratch: psycopg.Connection[Any], line: driver.Connection[Any], relation: str) -> None:
+    """A table with the columns that the caller sees."""
+    cursor = line.execute(f"SELECT * FROM {relation} LIMIT 0")
+    columns = ", ".join(f'"{column.name}" {column.type_display}' for column in cursor.description or ())
+    scratch.execute(f"CREATE SCHEMA IF NOT EXISTS {relation.partition('.')[0]}".encode())
+    scratch.execute(f"CREATE TABLE {relation} ({columns})".encode())
+
+
+def told(line: driver.Connection[Any], text: str) -> tuple[str, str]:
+    """How it went (empty, or the SQLSTATE), and all that the caller learns."""
+    try:
+        with line.transaction(force_rollback=True):
+            line.execute(f"SET LOCAL statement_timeout = '{LIMIT}'")
+            cursor = line.execute(text)
+            rows = sorted(map(repr, cursor.fetchall())) if cursor.description else []
+            return "", repr((cursor.rowcount, [column.name for column in cursor.description or ()], rows))
+    except DatagateError as error:
+        return error.sqlstate, str(error)
+
+
+def _hold(lines: Lines, statements: list[str], who: str) -> Counter[str]:
+    went: Counter[str] = Counter()
+    for text in statements:
+        state, one = told(lines[0], text)
+        assert not canaries(who, one), text
+        assert "canary" not in one or who == "adviser", text
+        if state != "57014":
+            other = told(lines[1], text)
+            assert other == (state, one) or other[0] == "57014" or _BY_CHANCE.search(text), (text, (state, one), other)
+        went[state or "ran"] += 1
+    return went
+
+
+@pytest.fixture
+def bank_lines(banks: tuple[Bank, Bank]) -> Iterator[Lines]:
+    """An adviser's connections to the two banks."""
+    with (
+        banks[0].connected("adviser", least_privileged=False) as one,
+        banks[1].connected("adviser", least_privileged=False) as other,
+    ):
+        one.rollback()
+        other.rollback()
+        yield one, other
+
+
+def _report(who: str, went: Counter[str]) -> None:
+    total = sum(went.values())
+    refused = total - went["ran"]
+    sys.stdout.write(f"\n{who}: {total} statements, {refused / total:.1%} refused or failed: {dict(went)}\n")
+
+
+def test_reads(program: str, postgres: EmbeddedPostgres, bank_lines: Lines) -> None:
+    """An adviser of the bank."""
+    went = _hold(bank_lines, generated(program, postgres, bank_lines[0], SHORT, 1), "adviser")
+    assert went["ran"], went
+
+
+def test_writes(program: str, postgres: EmbeddedPostgres, shops: Lines) -> None:
+    """The clerk of the shop, whose tables may be written to."""
+    went = _hold(shops, generated(program, postgres, shops[0], SHORT, 2), "clerk")
+    assert went["ran"], went
+
+
+@pytest.mark.slow
+def test_many_reads(program: str, postgres: EmbeddedPostgres, bank_lines: Lines) -> None:
+    """As above, at length."""
+    _report("adviser", _hold(bank_lines, generated(program, postgres, bank_lines[0], LONG // 2, 3), "adviser"))
+
+
+@pytest.mark.slow
+def test_many_writes(program: str, postgres: EmbeddedPostgres, shops: Lines) -> None:
+    """As above, at length."""
+    _report("clerk", _hold(shops, generated(program, postgres, shops[0], LONG // 2, 4), "clerk"))
