@@ -119,6 +119,16 @@ class Rights:
             raise UnsupportedConstruct(f"the name {key.alias} for what is written; give it another alias")
         return compile_target(seen, decided, key, relation, self.shared.catalog, CONSENTS)
 
+    def may_run(self, kind: str) -> bool:
+        """Whether a policy grants a kind of statement to one of the principal's roles, and to nobody's delegate."""
+        granted = self.shared.policies.statements.get(kind, frozenset())
+        return self.caller.mandate is None and not granted.isdisjoint(self.facts.principal.roles)
+
+    @property
+    def standing_of_cursors(self) -> tuple[object, ...]:
+        """What must be the same when a cursor is read as when it was opened."""
+        return (self.facts.epoch, self.facts.valid_until, self.shared.policies.version)
+
     def may_lock(self, owner: RelationName) -> bool:
         """Whether the caller may lock rows: whoever may change or remove some (PostgreSQL asks for UPDATE)."""
         actions = (Action.UPDATE, Action.DELETE)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from datagate.audit import AuditRecord
 from datagate.backends.postgres.backend import carry
 from datagate.backends.postgres.guards import STILL_CURRENT
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
-from datagate.errors import DatagateError, Refused, UndefinedRelation
+from datagate.errors import DatagateError, Refused, SeveralStatements, UndefinedRelation
 from datagate.gate.admitted import Admitted, Explained
+from datagate.gate.kept import Kept
 from datagate.gate.rights import CALLER_LEVEL, Rights
 from datagate.gate.shared import Road, Shared, keep
+from datagate.gate.wrapped import explain_wrapper, session_statement
 from datagate.model.caller import Caller
 from datagate.model.catalog import Relation
 from datagate.model.decision import Decision
@@ -29,11 +33,26 @@ class GateSession:
         self._frontend = frontend
         self._rights: Rights | None = None
         self._admitted: dict[tuple[str, bool], tuple[Admitted, AuditRecord]] = {}
+        self._kept = Kept()
 
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
         self._rights = None
         self._admitted = {}
+
+    def opened(self, cursor: str) -> None:
+        """Note that a frontend opens a cursor of its own making, under the rights of the statement just admitted."""
+        self._kept.cursors[cursor] = self._current_rights().standing_of_cursors
+
+    def check_cursor(self, cursor: str) -> None:
+        """RightsChanged where a cursor was opened under rights that are no longer in force."""
+        self._read_anew()
+        self._kept.fetch(cursor, self._current_rights().standing_of_cursors)
+
+    def _read_anew(self) -> None:
+        """Forget facts that are no longer in force."""
+        if self._rights is not None and not self._rights.still_current():
+            self.refresh()
 
     def admit(self, text: str, *, assuming: bool = True) -> Admitted:
         """Let a statement through, or raise.
@@ -55,11 +74,15 @@ class GateSession:
             return admitted
         try:
             explained = self._explain_anew(text, assuming=assuming)
+        except SeveralStatements:
+            # Each of them will be asked for, and recorded, by itself.
+            raise
         except DatagateError as error:
             self._record(text, permitted=False, decisions=(), reason=error.audit_reason or error.message)
             raise
         record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
-        keep(self._admitted, (text, assuming), (explained.admitted, record))
+        if self._shared.read(text).kind is StatementKind.QUERY and not self._kept.temporary:
+            keep(self._admitted, (text, assuming), (explained.admitted, record))
         return explained.admitted
 
     def _explain_anew(self, text: str, *, assuming: bool) -> Explained:
@@ -78,15 +101,23 @@ class GateSession:
 
     def explain(self, text: str, *, assuming: bool = True) -> Explained:
         """What :meth:`admit` would send, and why; nothing is recorded and nothing runs."""
+        statement = self._shared.read(text)
+        if statement.fetches or statement.wrapper is not None:
+            # What such a statement sends does not check by itself that the facts are in force.
+            self._read_anew()
         rights = self._current_rights()
         if rights.standing is not None:
             refusal = Refused(CALLER_LEVEL[rights.standing.reason])
             refusal.audit_reason = f"{rights.standing.reason.value}: {rights.standing.detail}"
             raise refusal
-        statement = self._shared.read(text)
+        if statement.wrapper is not None:
+            return explain_wrapper(
+                statement.wrapper, rights, self._kept, lambda inner: self.explain(inner, assuming=assuming)
+            )
+        if statement.kind is StatementKind.EXECUTE:
+            return self.explain(self._kept.execute(statement), assuming=assuming)
         if statement.kind is StatementKind.SESSION:
-            admitted = Admitted(StatementKind.SESSION, statement.canonical, (), 0, frozenset())
-            return Explained(admitted, (), (), "session")
+            return session_statement(text, statement, rights, self._kept)
         road, decisions = self._road(text, statement, rights, assuming=assuming)
         bindings = road.carried.bindings
         admitted = Admitted(
@@ -108,13 +139,14 @@ class GateSession:
         self, text: str, statement: ReadStatement, rights: Rights, *, assuming: bool
     ) -> tuple[Road, tuple[Decision, ...]]:
         """The rewriting for this caller: shared with callers of the same shapes, or made and verified now."""
-        owners = self._shared.owners(text)
+        temporary = frozenset(self._kept.temporary)
+        owners = self._shared.owners(text) if not temporary else None
         if owners is not None:
             decisions = tuple(rights.decision(*owner) for owner in owners)
             road = self._shared.road((text, assuming, *(decision.shape for decision in decisions)))
             if road is not None:
                 return road, decisions
-        walk = _Walk(rights)
+        walk = _Walk(rights, temporary)
         try:
             carried = carry(text, statement, walk.around(), self._shared.functions, walk.views, assuming=assuming)
         except UndefinedRelation as error:
@@ -123,7 +155,9 @@ class GateSession:
         decisions = tuple(rights.decision(*owner) for owner in walk.owners)
         road = Road(carried)
         shapes = tuple(decision.shape for decision in decisions)
-        self._shared.keep_road(text, tuple(walk.owners), (text, assuming, *shapes), road)
+        if not temporary:
+            # What names mean to this session alone is shared with nobody.
+            self._shared.keep_road(text, tuple(walk.owners), (text, assuming, *shapes), road)
         return road, decisions
 
     def _record(
@@ -146,8 +180,9 @@ class GateSession:
 class _Walk:
     """Notes what a rewriting asks of the caller's rights, so that it can be shared by equal askers."""
 
-    def __init__(self, rights: Rights) -> None:
+    def __init__(self, rights: Rights, temporary: frozenset[str]) -> None:
         self._rights = rights
+        self._temporary = temporary
         self.owners: dict[tuple[RelationName, Action], None] = {}
         self.views: dict[RelationName, Relation] = {}
         self.denied: str | None = None
@@ -156,7 +191,8 @@ class _Walk:
         """What the passes see."""
         shared = self._rights.shared
         check = STILL_CURRENT if shared.state_within else None
-        return Surroundings(shared.catalog, self._sight, self._rights.guard, self._aim, self._lock, check)
+        catalog = replace(shared.catalog, temporary=self._temporary) if self._temporary else shared.catalog
+        return Surroundings(catalog, self._sight, self._rights.guard, self._aim, self._lock, check)
 
     def _lock(self, relation: Relation) -> None:
         owner = self._rights.shared.policy_relation(relation)

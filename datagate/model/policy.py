@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from datagate.model.caller import ActorKind
@@ -154,7 +154,10 @@ class PurposeTree:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All policy files of one directory, read and checked. ``version`` is the hash of their bytes."""
+    """All policy files of one directory, read and checked. ``version`` is the hash of their bytes.
+
+    ``statements``: the roles to which each kind of statement is granted that the gate passes on to nobody else.
+    """
 
     version: str
     purposes: PurposeTree
@@ -164,3 +167,4 @@ class PolicySet:
     scopes: Mapping[str, Scope]
     functions: frozenset[str]
     relations: Mapping[RelationName, RelationPolicy]
+    statements: Mapping[str, frozenset[str]] = field(default_factory=dict)

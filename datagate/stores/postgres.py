@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from datagate.stores import plans
+
 STALE_SQLSTATE = "DG001"
 
 # One advisory lock for all who create the state schema: "datagate" in ASCII.
@@ -109,7 +111,7 @@ _READ_BY_STATEMENTS = ("epochs", "consents")
 
 def create_statements() -> Iterator[str]:
     """What makes functions and triggers; each may run again."""
-    yield from (_NUMBER, _NUMBER_INDEX, _ADVANCE, _GROW_ONLY, _STILL_CURRENT, _REFUSE_ROW)
+    yield from (_NUMBER, _NUMBER_INDEX, _ADVANCE, _GROW_ONLY, _STILL_CURRENT, _REFUSE_ROW, *plans.FUNCTIONS)
     for table, parties in _PARTIES.items():
         yield _CHANGED.format(table=table, parties=parties)
         for event, rows in (
@@ -127,7 +129,7 @@ def create_statements() -> Iterator[str]:
     for table, name in [("epochs", "epochs_stay"), ("epochs", "epochs_grow"), *_trigger_names()]:
         # Also where rows arrive by replication.
         yield f"ALTER TABLE datagate.{table} ENABLE ALWAYS TRIGGER {name}"
-    for function in ("advance_epochs(text[])", _CHECK, _REFUSAL):
+    for function in ("advance_epochs(text[])", _CHECK, _REFUSAL, *plans.SIGNATURES):
         yield f"REVOKE ALL ON FUNCTION datagate.{function} FROM PUBLIC"
 
 
@@ -136,7 +138,7 @@ def service_role_statements(quoted_role: str) -> Iterator[str]:
     yield f"GRANT USAGE ON SCHEMA datagate TO {quoted_role}"
     for table in _READ_BY_STATEMENTS:
         yield f"GRANT SELECT ON datagate.{table} TO {quoted_role}"
-    for function in (_CHECK, _REFUSAL):
+    for function in (_CHECK, _REFUSAL, *plans.SIGNATURES):
         yield f"GRANT EXECUTE ON FUNCTION datagate.{function} TO {quoted_role}"
 
 

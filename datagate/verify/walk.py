@@ -235,6 +235,11 @@ class Walk:
                 raise unguarded("in the place of a WITH item stands something else")
             self.ranges.add_query(var.get("alias", {}).get("aliasname", var["relname"]))
             return
+        if self.names.catalog.is_temporary(var.get("schemaname"), var["relname"]) and not scope.in_view:
+            if f != {"RangeVar": {**var, "schemaname": "pg_temp"}} or sample is not None:
+                raise unguarded("a temporary table is not named with its schema")
+            self.ranges.add_temporary(var.get("alias", {}).get("aliasname", var["relname"]))
+            return
         if "schemaname" not in var and scope.in_view:
             raise unguarded("a view names a relation without its schema")
         name = self.names.relation(var.get("schemaname"), var["relname"])

@@ -62,6 +62,10 @@ class Admitted(Protocol):
         """False where the rows that come back are the gate's own."""
 
     @property
+    def copies(self) -> bool:
+        """Whether it is COPY … TO STDOUT."""
+
+    @property
     def assumptions(self) -> frozenset[Assumption]:
         """Casts of the caller's parameters that the gate took to succeed whatever the rows."""
 
@@ -74,6 +78,12 @@ class GateSession(Protocol):
 
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
+
+    def opened(self, cursor: str) -> None:
+        """Note that a cursor is opened for the statement just admitted."""
+
+    def check_cursor(self, cursor: str) -> None:
+        """Refuse to read from a cursor that was opened under rights that are no longer in force."""
 
 
 class _PolicyContext:
@@ -89,10 +99,12 @@ class Statement:
     __slots__ = (
         "_session",
         "_text",
+        "about_session",
         "admitted_text",
         "ascii",
         "assumptions",
         "converted",
+        "copies",
         "formats",
         "is_query",
         "policy",
@@ -110,7 +122,9 @@ class Statement:
         self.admitted_text = admitted.text
         self.converted = converted
         self.is_query = admitted.kind.name == "QUERY"
+        self.about_session = admitted.kind.name == "SESSION"
         self.shows_rows = admitted.shows_rows
+        self.copies = admitted.copies
         self.policy = admitted.parameters
         self.sent = admitted.text.encode(_UTF8)
         self.ascii = admitted.text.isascii()
@@ -226,6 +240,7 @@ class _Blank:
     caller_parameters: int = 0
     assumptions: frozenset[Assumption] = frozenset()
     shows_rows: bool = True
+    copies: bool = False
 
 
 _BLANK = _Blank()
@@ -248,6 +263,14 @@ class Admission:
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
         self._session.refresh()
+
+    def opened(self, cursor: str) -> None:
+        """Note that a cursor is opened for the statement just admitted."""
+        self._session.opened(cursor)
+
+    def check_cursor(self, cursor: str) -> None:
+        """Refuse to read from a cursor that was opened under rights that are no longer in force."""
+        self._session.check_cursor(cursor)
 
     def admit(self, query: Query, parameters: Params | None, connection: psycopg.BaseConnection[object]) -> Statement:
         """Pass a statement through the gate.

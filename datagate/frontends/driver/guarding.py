@@ -11,6 +11,7 @@ them as he can reach the password. They lie outside of what the driver guards.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 from weakref import ReferenceType, ref
@@ -23,7 +24,7 @@ from psycopg.sql import Composable
 
 from datagate import errors
 from datagate.frontends.driver import faults
-from datagate.frontends.driver.admission import Admission, GateSession
+from datagate.frontends.driver.admission import Admission, GateSession, Statement
 
 _IDLE = pq.TransactionStatus.IDLE
 _TEXT = pq.Format.TEXT
@@ -41,6 +42,7 @@ _COMMANDS = re.compile(
     | SELECT\ 1\ FROM\ pg_catalog\.pg_cursors\ WHERE\ name\ =\ {_LITERAL}""".encode(),
     re.VERBOSE,
 )
+_FETCHING = re.compile(rb'(?:FETCH|MOVE)\ .*\ FROM\ "((?:[^"\0]|"")*)"')
 _TWO_PHASE = re.compile(rf"(?:PREPARE\ TRANSACTION|COMMIT\ PREPARED|ROLLBACK\ PREPARED)\ {_LITERAL}".encode())
 
 
@@ -116,6 +118,15 @@ class Gated(psycopg.BaseConnection[Row]):
         """Connection properties (host, database, transaction status …)."""
         return NeutralInfo(self.pgconn)
 
+    def is_alone(self, statements: Sequence[Statement]) -> bool:
+        """Whether statements of one text are a transaction of their own: none is open, and none of them opens one."""
+        return self.pgconn.transaction_status == _IDLE and all(not each.about_session for each in statements)
+
+    def opened(self, cursor: str) -> None:
+        """Note that a cursor is opened for the statement just admitted; only this driver's cursors call this."""
+        if self._admission is not None:
+            self._admission.opened(cursor)
+
     def expect_cursor(self) -> None:
         """Let the next statement start; only this driver's cursors call this."""
         self._expects_cursor = True
@@ -138,6 +149,9 @@ class Gated(psycopg.BaseConnection[Row]):
             command = command.encode(self.pgconn._encoding)  # noqa: SLF001 - as psycopg does
         if not isinstance(command, bytes) or not (command in _PLAIN or _COMMANDS.fullmatch(command)):
             command = self._two_phase(command)
+        fetched = _FETCHING.fullmatch(command)
+        if fetched is not None and self._admission is not None:
+            self._admission.check_cursor(fetched[1].decode().replace('""', '"'))
         self._untouched = self._num_transactions == 1 and command == self._get_tx_start_command()
         return super()._exec_command(command, result_format)
 

@@ -39,6 +39,7 @@ class Admitted:
     caller_parameters: int
     assumptions: frozenset[Assumption] = frozenset()
     shows_rows: bool = True
+    copies: bool = False
 
 
 @dataclass(slots=True)
@@ -63,6 +64,12 @@ class StandInSession:
 
     def refresh(self) -> None:
         self.refreshed += 1
+
+    def opened(self, cursor: str) -> None:
+        self.seen.append(f"opened {cursor}")
+
+    def check_cursor(self, cursor: str) -> None:
+        assert f"opened {cursor}" in self.seen
 
 
 @dataclass(slots=True)
