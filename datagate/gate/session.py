@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datagate.audit import AuditRecord
+from datagate.audit import AuditRecord, CompletingSink, Completion
 from datagate.backends.postgres.backend import carry
+from datagate.backends.postgres.fingerprint import fingerprint, normalized
 from datagate.backends.postgres.guards import STILL_CURRENT
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
-from datagate.errors import DatagateError, Refused, UndefinedRelation
+from datagate.errors import DatagateError, Refused, StatementSyntaxError, UndefinedRelation
 from datagate.gate.admitted import Admitted, Explained
 from datagate.gate.rights import CALLER_LEVEL, Rights
 from datagate.gate.shared import Road, Shared, keep
@@ -21,12 +22,18 @@ from datagate.sql.views import Seen
 
 
 class GateSession:
-    """One caller's way through the gate; the caller is fixed."""
+    """One caller's way through the gate; the caller is fixed.
 
-    def __init__(self, shared: Shared, caller: Caller, frontend: str) -> None:
+    Attributes:
+        recorded: What the sink called the record of the last statement; for `complete`.
+    """
+
+    def __init__(self, shared: Shared, caller: Caller, frontend: str, client: str | None = None) -> None:
         self._shared = shared
         self._caller = caller
         self._frontend = frontend
+        self._client = client
+        self.recorded: str | None = None
         self._rights: Rights | None = None
         self._admitted: dict[tuple[str, bool], tuple[Admitted, AuditRecord]] = {}
 
@@ -51,16 +58,26 @@ class GateSession:
         known = self._admitted.get((text, assuming))
         if known is not None:
             admitted, record = known
-            self._shared.audit.record(record, self._shared.recorded_at())
+            self.recorded = self._shared.audit.record(record, self._shared.recorded_at())
             return admitted
         try:
             explained = self._explain_anew(text, assuming=assuming)
         except DatagateError as error:
-            self._record(text, permitted=False, decisions=(), reason=error.audit_reason or error.message)
+            self._record(text, permitted=False, decisions=(), reason=_reason(error))
             raise
         record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
         keep(self._admitted, (text, assuming), (explained.admitted, record))
         return explained.admitted
+
+    def complete(self, recorded: str | None, completion: Completion) -> None:
+        """Record how a statement ended; ``recorded`` is what its record was called."""
+        sink = self._shared.audit
+        if recorded is not None and isinstance(sink, CompletingSink):
+            sink.complete(recorded, completion, self._shared.recorded_at())
+
+    def keyed(self, table: int) -> tuple[str, int] | None:
+        """The relation, and the number of its data subject's column, whose keys are recorded; None for others."""
+        return self._shared.keyed.get(table)
 
     def _explain_anew(self, text: str, *, assuming: bool) -> Explained:
         """As :meth:`explain`; a refusal stands only if the facts that it came from are still in force.
@@ -129,18 +146,41 @@ class GateSession:
     def _record(
         self, text: str, *, permitted: bool, decisions: tuple[Decision, ...], reason: str | None
     ) -> AuditRecord:
+        shared = self._shared
+        relations = tuple(str(decision.relation) for decision in decisions)
         record = AuditRecord(
             caller=self._caller,
             frontend=self._frontend,
             text=text,
             permitted=permitted,
-            relations=tuple(str(decision.relation) for decision in decisions),
+            relations=relations,
             rules=tuple(dict.fromkeys(rule for decision in decisions for rule in decision.rules)),
-            policy_version=self._shared.policies.version,
+            policy_version=shared.policies.version,
             reason=reason,
+            columns=tuple((str(each.relation), tuple(column.name for column in each.columns)) for each in decisions),
+            keyed=tuple(name for name in relations if name in shared.keyed_relations),
+            epoch=self._rights.facts.epoch.value if self._rights is not None else None,
+            fingerprint=fingerprint(text),
+            normalized=normalized(text),
+            client=self._client,
+            chain=_chain(self._rights),
         )
-        self._shared.audit.record(record, self._shared.recorded_at())
+        self.recorded = shared.audit.record(record, shared.recorded_at())
         return record
+
+
+def _reason(error: DatagateError) -> str:
+    """Why it was refused, for the audit: the parser's message would quote the text, and so its literals."""
+    if isinstance(error, StatementSyntaxError):
+        return f"{error.sqlstate}: the text does not parse"
+    return error.audit_reason or error.message
+
+
+def _chain(rights: Rights | None) -> tuple[tuple[str, str], ...]:
+    """Who handed what to whom, from the principal on: the mandate's id and its holder."""
+    if rights is None:
+        return ()
+    return tuple((str(each.id), str(each.holder)) for each in rights.facts.chain)
 
 
 class _Walk:
