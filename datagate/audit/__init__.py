@@ -4,6 +4,7 @@ from datagate.audit.files import Durability
 from datagate.audit.record import AuditRecord, Completion
 from datagate.audit.signing import Ed25519Key, Ed25519Verifier, HmacKey, Signer, Verifier
 from datagate.audit.sinks import ChainedSink, CompletingSink, JsonLinesSink, LoggingSink, MemorySink, Sink
+from datagate.audit.tables import TableSink, create_audit
 
 __all__ = [
     "AuditRecord",
@@ -19,5 +20,7 @@ __all__ = [
     "MemorySink",
     "Signer",
     "Sink",
+    "TableSink",
     "Verifier",
+    "create_audit",
 ]

@@ -19,7 +19,7 @@ from enum import Enum
 from pathlib import Path
 
 from datagate.audit.chain import Link, canonical, link
-from datagate.audit.signing import Signer, checkpoint_message, head_message
+from datagate.audit.signing import Signer, Verifier, checkpoint_message, head_message
 from datagate.errors import AuditUnavailable
 
 _CHUNK = 1 << 16
@@ -58,6 +58,7 @@ class FileJournal:
         self._rotate_at = rotate_at
         self._every = checkpoint_every
         self._clock = clock
+        self._lock = self._file = self._head = -1
         with _spoken("the audit file cannot be opened"):
             self._begin()
             with self._locked():
@@ -211,12 +212,12 @@ def head_line(end: Link, signer: Signer | None) -> bytes:
     return canonical(found).ljust(HEAD_SIZE - 1) + b"\n"
 
 
-def read_head(content: bytes, signer: Signer | None) -> Link | None:
+def read_head(content: bytes, key: Verifier | None) -> Link | None:
     """Where the head file says that the chain ends; None where it says nothing, or not with this signature."""
     try:
         found = json.loads(content)
         end = Link(int(found["seq"]), str(found["hash"]))
-        good = signer is None or signer.verify(head_message(end), str(found["signature"]))
+        good = key is None or key.verify(head_message(end), str(found["signature"]))
     except (ValueError, KeyError, TypeError):
         return None
     return end if good else None

@@ -4,7 +4,7 @@
 OCSF                            here
 ==============================  ==========================================================================
 time, duration                  the decision's instant, and how long the statement took, in milliseconds
-activity_id                     4, Query
+activity_id                     4 Query, 2 Update, 6 Create, 7 Delete
 action_id, status_id            1 Allowed, 2 Denied; 1 Success, 2 Failure, 0 not known yet
 status_code, status_detail      SQLSTATE of the error; the reason of a refusal
 actor.user, actor.session.uid   the actor (who is really connected); the mandate
@@ -26,6 +26,7 @@ from datagate.audit.reading import Event
 
 CLASS = 6005
 QUERY = 4
+_ACTIVITIES = (("delete", 7), ("update", 2), ("insert", 6))
 VERSION = "1.5.0"
 _USER_TYPES = {"person": 1, "service": 3, "agent": 99}
 
@@ -36,11 +37,12 @@ def ocsf(event: Event) -> dict[str, Any]:
     permitted = statement["outcome"] == "permitted"
     failed = not permitted or result.get("error") is not None
     kind = statement["actor_kind"]
+    activity = next((number for name, number in _ACTIVITIES if name in statement["actions"]), QUERY)
     found: dict[str, Any] = {
         "category_uid": 6,
         "class_uid": CLASS,
-        "activity_id": QUERY,
-        "type_uid": CLASS * 100 + QUERY,
+        "activity_id": activity,
+        "type_uid": CLASS * 100 + activity,
         "severity_id": 1 if permitted else 3,
         "time": int(event.time.timestamp() * 1000),
         "action_id": 1 if permitted else 2,

@@ -15,7 +15,7 @@ class AuditRecord:
     ``text`` is the statement as the caller sent it; no sink keeps it. ``normalized`` is the same without its literals,
     ``fingerprint`` libpg_query's, equal for statements that differ in literals alone; both None where the text does not
     parse. ``reason`` says why it was refused and is for the audit alone; ``relations`` and ``rules`` are those that were
-    decided on, ``columns`` pairs each relation with the columns of it that the caller is shown, and ``keyed`` are the
+    decided on, ``actions`` what was to be done with them, ``columns`` pairs each relation with the columns of it that the caller is shown, and ``keyed`` are the
     relations whose data subjects are to be told. ``epoch`` is that of the facts. When it was asked is told to the sink
     beside it: a statement that is asked again makes no new record, only a new instant.
     """
@@ -28,6 +28,7 @@ class AuditRecord:
     rules: tuple[RuleRef, ...]
     policy_version: str
     reason: str | None
+    actions: tuple[str, ...] = ()
     columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
     keyed: tuple[str, ...] = ()
     epoch: int | None = None
@@ -66,6 +67,7 @@ def statement_json(record: AuditRecord, *, with_text: bool) -> dict[str, object]
         "outcome": "permitted" if record.permitted else "refused",
         "reason": record.reason,
         "relations": list(record.relations),
+        "actions": list(record.actions),
         "columns": {relation: list(names) for relation, names in record.columns},
         "keyed": list(record.keyed),
         "rules": [f"{rule.name} ({rule.source})" for rule in record.rules],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datagate.audit import AuditRecord, CompletingSink, Completion
+from contextvars import ContextVar
+
+from datagate.audit import AuditRecord, Completion
 from datagate.backends.postgres.backend import carry
 from datagate.backends.postgres.fingerprint import fingerprint, normalized
 from datagate.backends.postgres.guards import STILL_CURRENT
@@ -20,20 +22,18 @@ from datagate.model.policy import Action
 from datagate.sql.rewrite import Surroundings
 from datagate.sql.views import Seen
 
+_RECORDED: ContextVar[str | None] = ContextVar("recorded", default=None)
+"""Of this thread or task: several may share a session, and each completes what it had admitted itself."""
+
 
 class GateSession:
-    """One caller's way through the gate; the caller is fixed.
-
-    Attributes:
-        recorded: What the sink called the record of the last statement; for `complete`.
-    """
+    """One caller's way through the gate; the caller is fixed."""
 
     def __init__(self, shared: Shared, caller: Caller, frontend: str, client: str | None = None) -> None:
         self._shared = shared
         self._caller = caller
         self._frontend = frontend
         self._client = client
-        self.recorded: str | None = None
         self._rights: Rights | None = None
         self._admitted: dict[tuple[str, bool], tuple[Admitted, AuditRecord]] = {}
 
@@ -58,7 +58,7 @@ class GateSession:
         known = self._admitted.get((text, assuming))
         if known is not None:
             admitted, record = known
-            self.recorded = self._shared.audit.record(record, self._shared.recorded_at())
+            self._keep(record)
             return admitted
         try:
             explained = self._explain_anew(text, assuming=assuming)
@@ -69,10 +69,15 @@ class GateSession:
         keep(self._admitted, (text, assuming), (explained.admitted, record))
         return explained.admitted
 
+    @property
+    def recorded(self) -> str | None:
+        """What the sink called the record of the last statement of this thread or task; for `complete`."""
+        return _RECORDED.get()
+
     def complete(self, recorded: str | None, completion: Completion) -> None:
         """Record how a statement ended; ``recorded`` is what its record was called."""
-        sink = self._shared.audit
-        if recorded is not None and isinstance(sink, CompletingSink):
+        sink = self._shared.completing
+        if recorded is not None and sink is not None:
             sink.complete(recorded, completion, self._shared.recorded_at())
 
     def keyed(self, table: int) -> tuple[str, int] | None:
@@ -147,7 +152,7 @@ class GateSession:
         self, text: str, *, permitted: bool, decisions: tuple[Decision, ...], reason: str | None
     ) -> AuditRecord:
         shared = self._shared
-        relations = tuple(str(decision.relation) for decision in decisions)
+        relations = tuple(dict.fromkeys(str(decision.relation) for decision in decisions))
         record = AuditRecord(
             caller=self._caller,
             frontend=self._frontend,
@@ -159,14 +164,18 @@ class GateSession:
             reason=reason,
             columns=tuple((str(each.relation), tuple(column.name for column in each.columns)) for each in decisions),
             keyed=tuple(name for name in relations if name in shared.keyed_relations),
+            actions=tuple(sorted({decision.action.value for decision in decisions})),
             epoch=self._rights.facts.epoch.value if self._rights is not None else None,
             fingerprint=fingerprint(text),
             normalized=normalized(text),
             client=self._client,
             chain=_chain(self._rights),
         )
-        self.recorded = shared.audit.record(record, shared.recorded_at())
+        self._keep(record)
         return record
+
+    def _keep(self, record: AuditRecord) -> None:
+        _RECORDED.set(self._shared.audit.record(record, self._shared.recorded_at()))
 
 
 def _reason(error: DatagateError) -> str:

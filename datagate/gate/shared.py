@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from datagate.audit import Sink
+from datagate.audit import CompletingSink, Sink
 from datagate.backends.postgres.backend import Carried
 from datagate.backends.postgres.guards import compile_guard
 from datagate.backends.postgres.statements import ReadStatement, read_statement
@@ -55,6 +55,7 @@ class Shared:
         self.state_within = state_within
         self.keyring = keyring
         self.audit = audit
+        self.completing = audit if isinstance(audit, CompletingSink) else None
         self._clock = clock
         self.functions = catalog.functions | policies.functions
         self.keyed = keyed_columns(catalog, policies)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from operator import index
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import psycopg
@@ -19,7 +20,7 @@ from psycopg.abc import ConnectionType, Params, PQGen, Query
 from psycopg.rows import Row
 from psycopg.sql import SQL
 
-from datagate.errors import InterfaceError, NotSupportedError, ProgrammingError, RightsChanged
+from datagate.errors import Error, InterfaceError, NotSupportedError, ProgrammingError, RightsChanged
 from datagate.frontends.driver.admission import GatedQuery, Statement
 from datagate.model.guard import CHECKED
 
@@ -53,6 +54,11 @@ class GatedCursor(BaseCursor[ConnectionType, Row]):
             self._rowcount = result.command_tuples or 0
             self.pgresult = self._results[i] = self._pgconn.make_empty_result(pq.ExecStatus.COMMAND_OK)
             self._tx.set_pgresult(self.pgresult)
+
+
+def rows_in(cursor: BaseCursor[Any, Any]) -> int | None:
+    """How many rows a statement returned or changed; None where the server has not said so (a pipeline)."""
+    return cursor.rowcount if cursor.rowcount >= 0 else None
 
 
 def rows_of(statement: Any) -> Any:
@@ -136,34 +142,63 @@ class Cursor(_Sending[Row]):
             DatagateError: Any of the tree in `datagate.errors`.
         """
         conn = self._conn
+        begun = None
         try:
-            return super().execute(conn.admit(query, params), params, prepare=prepare, binary=binary)
+            statement = conn.admit(query, params)
+            begun = perf_counter_ns()
+            out = super().execute(statement, params, prepare=prepare, binary=binary)
         except psycopg.Error as error:
             fault = conn.fault(error)
-        except RightsChanged:
+        except RightsChanged as changed:
+            conn.failed(begun, changed)
             if not conn.may_start_over:
                 raise
             fault = None
+        except Error as error:
+            conn.failed(begun, error)
+            raise
+        else:
+            conn.completed(begun, rows_in(self), self.pgresult)
+            return out
         if fault is not None:
+            conn.failed(begun, fault)
             raise fault
         conn.start_over()
-        return super().execute(conn.admit(query, params), params, prepare=prepare, binary=binary)
+        statement = conn.admit(query, params)
+        begun = perf_counter_ns()
+        out = super().execute(statement, params, prepare=prepare, binary=binary)
+        conn.completed(begun, rows_in(self), self.pgresult)
+        return out
 
     def executemany(self, query: Query, params_seq: Iterable[Params], *, returning: bool = False) -> None:
         """Have a statement admitted once and execute it for each set of parameters."""
         conn = self._conn
+        begun = None
         try:
-            return super().executemany(conn.admit(query, NO_PARAMETERS), params_seq, returning=returning)
+            statement = conn.admit(query, NO_PARAMETERS)
+            begun = perf_counter_ns()
+            super().executemany(statement, params_seq, returning=returning)
         except psycopg.Error as error:
             fault = conn.fault(error)
-        except RightsChanged:
+        except RightsChanged as changed:
+            conn.failed(begun, changed)
             if not conn.may_start_over or not isinstance(params_seq, list | tuple):
                 raise
             fault = None
+        except Error as error:
+            conn.failed(begun, error)
+            raise
+        else:
+            conn.completed(begun, rows_in(self), self.pgresult)
+            return
         if fault is not None:
+            conn.failed(begun, fault)
             raise fault
         conn.start_over()
-        return super().executemany(conn.admit(query, NO_PARAMETERS), params_seq, returning=returning)
+        statement = conn.admit(query, NO_PARAMETERS)
+        begun = perf_counter_ns()
+        super().executemany(statement, params_seq, returning=returning)
+        conn.completed(begun, rows_in(self), self.pgresult)
 
     # The bodies of fetchone and __next__ are psycopg's, spelt out here because a call more per row is 10 %.
 

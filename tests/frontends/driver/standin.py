@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum
 
+from datagate.audit import Completion
 from datagate.errors import Refused
 from datagate.model.caller import Caller
 
@@ -60,6 +61,18 @@ class StandInSession:
         assumptions = frozenset(Assumption(int(number), _INTERNAL.get(name, name)) for number, name in casts)
         text = text if assuming else f"{text} -- fenced"
         return Admitted(StatementKind.QUERY, text, (self.regions,) if count else (), used, assumptions)
+
+    @property
+    def recorded(self) -> str | None:
+        return None
+
+    def complete(self, recorded: str | None, completion: Completion) -> None:
+        assert recorded is None
+        assert completion.microseconds >= 0
+
+    def keyed(self, table: int) -> tuple[str, int] | None:
+        assert table
+        return None
 
     def refresh(self) -> None:
         self.refreshed += 1
