@@ -120,7 +120,7 @@ class FileJournal:
         size = os.fstat(self._file).st_size
         if size == self._size:
             return
-        whole, last = self._last_line(size)
+        whole, last = _last_line(self._file, size)
         self._end = self._link_of(last) if last else self._end_of_rotated()
         self._size = whole
         head = read_head(os.pread(self._head, HEAD_SIZE, 0), self._signer)
@@ -131,24 +131,13 @@ class FileJournal:
             about = {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest(), "missing": missing}
             self._write([canonical({**self._stamp("repair"), "result": about})])
 
-    def _last_line(self, size: int) -> tuple[int, bytes]:
-        """Where the last whole line ends, and what it holds."""
-        tail, begin = b"", size
-        while begin and tail.count(b"\n") < 2:
-            step = min(_CHUNK, begin)
-            begin -= step
-            tail = os.pread(self._file, step, begin) + tail
-        whole = tail.rfind(b"\n") + 1
-        return begin + whole, tail[: max(whole - 1, 0)].rpartition(b"\n")[2]
-
     def _end_of_rotated(self) -> Link:
         full = rotated(self._path)
         if not full:
             return Link()
         with full[-1].open("rb") as file:
-            last = b""
-            for last in file:
-                pass
+            size = os.fstat(file.fileno()).st_size
+            _, last = _last_line(file.fileno(), size)
         return self._link_of(last)
 
     def _link_of(self, line: bytes) -> Link:
@@ -202,6 +191,17 @@ class FileJournal:
 
     def _stamp(self, kind: str) -> dict[str, object]:
         return {"id": "", "kind": kind, "time": self._clock().isoformat()}
+
+
+def _last_line(file: int, size: int) -> tuple[int, bytes]:
+    """Where the last whole line ends, and what it holds."""
+    tail, begin = b"", size
+    while begin and tail.count(b"\n") < 2:
+        step = min(_CHUNK, begin)
+        begin -= step
+        tail = os.pread(file, step, begin) + tail
+    whole = tail.rfind(b"\n") + 1
+    return begin + whole, tail[: max(whole - 1, 0)].rpartition(b"\n")[2]
 
 
 def head_line(end: Link, signer: Signer | None) -> bytes:

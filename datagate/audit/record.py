@@ -13,11 +13,12 @@ class AuditRecord:
     """One statement: who asked what, in whose name, and what was decided.
 
     ``text`` is the statement as the caller sent it; no sink keeps it. ``normalized`` is the same without its literals,
-    ``fingerprint`` libpg_query's, equal for statements that differ in literals alone; both None where the text does not
-    parse. ``reason`` says why it was refused and is for the audit alone; ``relations`` and ``rules`` are those that were
-    decided on, ``actions`` what was to be done with them, ``columns`` pairs each relation with the columns of it that the caller is shown, and ``keyed`` are the
-    relations whose data subjects are to be told. ``epoch`` is that of the facts. When it was asked is told to the sink
-    beside it: a statement that is asked again makes no new record, only a new instant.
+    ``fingerprint`` libpg_query's, equal for statements that differ in literals alone; both None where the text does
+    not parse. ``reason`` says why it was refused and is for the audit alone. ``relations`` and ``rules`` are those
+    that were decided on, ``actions`` what was to be done; ``columns`` pairs each relation with the columns of it that
+    the caller is shown, ``keyed`` are the relations whose data subjects are to be told. ``epoch`` is that of the
+    facts. When it was asked is told to the sink beside it: a statement that is asked again makes no new record, only
+    a new instant.
     """
 
     caller: Caller

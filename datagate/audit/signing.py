@@ -1,4 +1,4 @@
-"""What signs checkpoints and heads: HMAC-SHA-256 with a secret key, or Ed25519, whose public half suffices to verify."""
+"""What signs checkpoints and heads: HMAC-SHA-256, or Ed25519, whose public half suffices to verify."""
 
 from __future__ import annotations
 

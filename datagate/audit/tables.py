@@ -1,7 +1,7 @@
 """A journal in PostgreSQL: the table ``datagate.audit``, to which rows are only ever added.
 
-Writers of all processes take turns by an advisory lock, so that there is one chain; each batch is one transaction, durable
-when it commits (``synchronous_commit`` is set on). A trigger refuses UPDATE, DELETE and TRUNCATE, also to the table's
+Writers of all processes take turns by an advisory lock, so that there is one chain; each batch is one transaction,
+durable when it commits (``synchronous_commit`` is set on). A trigger refuses UPDATE, DELETE and TRUNCATE, also to the table's
 owner; who may disable triggers can still change rows, and verification finds that.
 """
 
@@ -123,10 +123,11 @@ class TableJournal:
             with self._connection.transaction():
                 self._connection.execute(_LOCK)
                 self._add(self._connection, entries)
-            return
         except psycopg.Error as error:
             fault += f": the audit's database failed (SQLSTATE {error.sqlstate})"
             self._drop()
+        else:
+            return
         raise AuditUnavailable(fault)
 
     def _add(self, connection: psycopg.Connection[tuple[object, ...]], entries: Sequence[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""What tells statements apart without showing what is in them: libpg_query's fingerprint, and the text without literals.
+"""What tells statements apart without showing what is in them: a fingerprint, and the text without literals.
 
 Both are made of the engine's own spelling, so that a comment, which may hold anything, is never part of them.
 """

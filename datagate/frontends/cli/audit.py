@@ -161,13 +161,15 @@ def _print(found: Iterable[Event], format_: Format) -> None:
             sys.stdout.write(json.dumps(ocsf(each) if format_ is Format.OCSF else _plain(each)) + "\n")
         return
     names = ("time", "outcome", "principal", "actor", "mandate", "purpose", "relations", "rows", "error", "fingerprint")
-    rows = [
-        (
-            each.decision["time"], *(each.statement[name] for name in names[1:6]), " ".join(each.statement["relations"]),
-            each.result.get("rows"), each.result.get("error") or each.statement["reason"], each.statement["fingerprint"],
-        )
-        for each in found
-    ]  # fmt: skip
+    rows = []
+    for each in found:
+        said, result = each.statement, each.result
+        rows.append(
+            (
+                each.decision["time"], *(said[name] for name in names[1:6]), " ".join(said["relations"]),
+                result.get("rows"), result.get("error") or said["reason"], said["fingerprint"],
+            )
+        )  # fmt: skip
     print_records(names, rows, RowFormat(format_.value))
 
 
