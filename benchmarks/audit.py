@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import datagate
-from benchmarks.driver import CALLER, POINT, POLICIES, ROWS, create
-from benchmarks.harness import Nowhere, arguments, begin, collector_resting, finish, server
+from benchmarks.driver import CALLER, POINT, ROWS, create
+from benchmarks.harness import POLICIES, Nowhere, arguments, begin, collector_resting, finish, server
 from datagate.audit import HmacKey, JsonLinesSink, Sink, TableSink, create_audit
 from datagate.audit.verify import verify_files
 from datagate.gate import Gate

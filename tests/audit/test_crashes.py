@@ -34,8 +34,7 @@ def kill_loop(path: Path, times: int) -> None:
             [sys.executable, "-m", "tests.audit.records", str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
         assert writer.stdout is not None
-        for _ in range(1 + number * 7 % 40):
-            told.append(writer.stdout.readline().strip())
+        told += [writer.stdout.readline().strip() for _ in range(1 + number * 7 % 40)]
         os.kill(writer.pid, signal.SIGKILL)
         told += [each for each in writer.stdout.read().split("\n")[:-1] if each]
         writer.stdout.close()

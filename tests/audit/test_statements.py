@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ TOM = Caller.of("cora", actor="tom", mandate="tax-1", purpose="tax")
 
 
 @pytest.fixture
-def journal(bank_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def journal(bank_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The audit of a few statements: Cora's own, her accountant's, and one that is refused."""
     policies = tmp_path / "policies"
     policies.mkdir()
@@ -64,7 +63,7 @@ def journal(bank_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     sink.close()
     monkeypatch.setenv("DATAGATE_AUDIT", str(path))
     monkeypatch.setenv(KEY_VARIABLE, "hmac:" + (b"k" * 32).hex())
-    yield path
+    return path
 
 
 def run(*words: str, code: int = 0) -> str:
@@ -82,7 +81,8 @@ def test_statements_are_recorded_with_how_they_ended(journal: Path) -> None:
     events = found()
     assert [each["outcome"] for each in events] == ["permitted", "permitted", "refused", "permitted", "permitted"]
     first, counted, refused, failed, toms = events
-    assert first["rows"] == len(first["data_subjects"]["bank.accounts"]) or first["rows"] > 0
+    assert first["rows"] > 0
+    assert first["data_subjects"] == {"bank.accounts": ["7"]}
     assert first["microseconds"] > 0
     assert first["columns"]["bank.accounts"]
     assert first["actions"] == ["select"]
@@ -120,7 +120,7 @@ def test_verify_says_what_it_found(journal: Path) -> None:
     """Verification exits 0 on what was written, 1 after a change, and takes an end that was kept elsewhere."""
     said = run("verify")
     end = said.split("end ")[1].strip()
-    assert "0 unfinished; signed by hmac-sha256" in said.replace("1 unfinished", "0 unfinished")
+    assert " 0 unfinished; signed by hmac-sha256" in said
     run("verify", "--expect", end)
     run("verify", "--expect", "1:" + "0" * 64, code=1)
     journal.write_bytes(journal.read_bytes().replace(b'"principal":"cora"', b'"principal":"dora"', 1))

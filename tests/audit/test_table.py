@@ -50,7 +50,7 @@ def test_the_table_only_grows(empty_dsn: str) -> None:
             "TRUNCATE datagate.audit",
         ):
             with pytest.raises(psycopg.errors.RaiseException, match="only grows"):
-                connection.execute(text)  # type: ignore[arg-type] # not a literal
+                connection.execute(text)
         connection.execute("ALTER TABLE datagate.audit DISABLE TRIGGER audit_stays")
         connection.execute("DELETE FROM datagate.audit WHERE seq > 4")
         assert {each.fault for each in verify_table(empty_dsn, KEY).findings} == {Fault.TRUNCATED}
