@@ -1,9 +1,9 @@
 """What the audit costs: ``python -m benchmarks.audit [--json FILE] [--check] [--quick]``.
 
-A point SELECT by primary key over eight connections, a thread each, through ``datagate.connect``: without an audit that is
-kept, with JSON lines (fsynced, group commit, HMAC), with the same left to the operating system, and with a table. By
-turns, so that what else the machine does falls on all; the figure is the median over the rounds of statements a second
-against those without.
+A point SELECT by primary key over eight connections, a thread each, through ``datagate.connect``: without an audit
+that is kept, with JSON lines (fsynced, group commit, HMAC), with the same left to the operating system, and with a
+table. By turns, so that what else the machine does falls on all; the figure is the median over the rounds of
+statements a second against those without.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A journal in PostgreSQL: the table ``datagate.audit``, to which rows are only ever added.
 
 Writers of all processes take turns by an advisory lock, so that there is one chain; each batch is one transaction,
-durable when it commits (``synchronous_commit`` is set on). A trigger refuses UPDATE, DELETE and TRUNCATE, also to the table's
-owner; who may disable triggers can still change rows, and verification finds that.
+durable when it commits (``synchronous_commit`` is set on). A trigger refuses UPDATE, DELETE and TRUNCATE, also to the
+table's owner; who may disable triggers can still change rows, and verification finds that.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def test_every_kind_of_tampering_is_found(tmp_path: Path, place: int) -> None:
     write(path)
     lines = path.read_bytes().splitlines(keepends=True)
     changed = lines[place].replace(b'"time":"2026', b'"time":"2025')
-    other = lines[:place] + [lines[place + 1], lines[place]] + lines[place + 2 :] if place + 1 < len(lines) else []
+    other = [*lines[:place], lines[place + 1], lines[place], *lines[place + 2 :]] if place + 1 < len(lines) else []
     for bad, expected in (
         ([*lines[:place], changed, *lines[place + 1 :]], {Fault.CHANGED}),
         (lines[:place] + lines[place + 1 :], {Fault.GAP, Fault.TRUNCATED}),
