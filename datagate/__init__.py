@@ -38,7 +38,17 @@ from datagate.errors import (
 from datagate.model.caller import Actor, ActorKind, Caller
 
 if TYPE_CHECKING:
-    from datagate.audit import AuditRecord, JsonLinesSink, LoggingSink, Sink
+    from datagate.audit import (
+        AuditRecord,
+        Completion,
+        Ed25519Key,
+        Ed25519Verifier,
+        HmacKey,
+        JsonLinesSink,
+        LoggingSink,
+        Sink,
+        TableSink,
+    )
     from datagate.frontends.driver import AsyncConnection, Connection, connect, connect_async
     from datagate.gate import Gate
     from datagate.stores import EntitlementKind, StateStore
@@ -57,13 +67,17 @@ __all__ = [
     "AuditRecord",
     "AuditUnavailable",
     "Caller",
+    "Completion",
     "Connection",
     "DataError",
     "DatabaseError",
     "DatagateError",
+    "Ed25519Key",
+    "Ed25519Verifier",
     "EntitlementKind",
     "Error",
     "Gate",
+    "HmacKey",
     "IntegrityError",
     "InterfaceError",
     "InternalError",
@@ -83,6 +97,7 @@ __all__ = [
     "StateError",
     "StateStore",
     "StatementSyntaxError",
+    "TableSink",
     "UndefinedColumn",
     "UndefinedRelation",
     "UnsupportedConstruct",
@@ -106,6 +121,11 @@ _HOMES = {
     "Keyring": "datagate.stores.keyring",
     "LoggingSink": "datagate.audit",
     "Sink": "datagate.audit",
+    "Completion": "datagate.audit",
+    "Ed25519Key": "datagate.audit",
+    "Ed25519Verifier": "datagate.audit",
+    "HmacKey": "datagate.audit",
+    "TableSink": "datagate.audit",
     "StateStore": "datagate.stores",
     "connect": "datagate.frontends.driver",
     "connect_async": "datagate.frontends.driver",

@@ -16,7 +16,8 @@
             │   ├── UndefinedRelation      42P01, also for a denied relation
             │   ├── UndefinedColumn        42703, also for a hidden column
             │   └── Refused                42501, not permitted
-            ├── NotSupportedError    0A000; UnsupportedConstruct, SeveralStatements
+            ├── NotSupportedError    0A000
+            │   └── UnsupportedConstruct; SeveralStatements
             └── RightsChanged        40001, run the transaction again
     PolicyError                      F0000, problems in policy files, all at once
     StateError                       22023, a fact that cannot be recorded

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import replace
 
-from datagate.audit import AuditRecord
+from datagate.audit import AuditRecord, Completion
 from datagate.backends.postgres.backend import carry
+from datagate.backends.postgres.fingerprint import fingerprint, normalized
 from datagate.backends.postgres.guards import STILL_CURRENT
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
-from datagate.errors import DatagateError, Refused, SeveralStatements, UndefinedRelation
+from datagate.errors import DatagateError, Refused, SeveralStatements, StatementSyntaxError, UndefinedRelation
 from datagate.gate.admitted import Admitted, Explained
 from datagate.gate.kept import Kept
 from datagate.gate.rights import CALLER_LEVEL, Rights
@@ -23,14 +25,18 @@ from datagate.model.policy import Action
 from datagate.sql.rewrite import Surroundings
 from datagate.sql.views import Seen
 
+_RECORDED: ContextVar[str | None] = ContextVar("recorded", default=None)
+"""Of this thread or task: several may share a session, and each completes what it had admitted itself."""
+
 
 class GateSession:
     """One caller's way through the gate; the caller is fixed."""
 
-    def __init__(self, shared: Shared, caller: Caller, frontend: str) -> None:
+    def __init__(self, shared: Shared, caller: Caller, frontend: str, client: str | None = None) -> None:
         self._shared = shared
         self._caller = caller
         self._frontend = frontend
+        self._client = client
         self._rights: Rights | None = None
         self._admitted: dict[tuple[str, bool], tuple[Admitted, AuditRecord]] = {}
         self._kept = Kept()
@@ -70,7 +76,7 @@ class GateSession:
         known = self._admitted.get((text, assuming))
         if known is not None:
             admitted, record = known
-            self._shared.audit.record(record, self._shared.recorded_at())
+            self._keep(record)
             return admitted
         try:
             explained = self._explain_anew(text, assuming=assuming)
@@ -78,12 +84,27 @@ class GateSession:
             # Each of them will be asked for, and recorded, by itself.
             raise
         except DatagateError as error:
-            self._record(text, permitted=False, decisions=(), reason=error.audit_reason or error.message)
+            self._record(text, permitted=False, decisions=(), reason=_reason(error))
             raise
         record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
         if self._shared.read(text).kind is StatementKind.QUERY and not self._kept.temporary:
             keep(self._admitted, (text, assuming), (explained.admitted, record))
         return explained.admitted
+
+    @property
+    def recorded(self) -> str | None:
+        """What the sink called the record of the last statement of this thread or task; for `complete`."""
+        return _RECORDED.get()
+
+    def complete(self, recorded: str | None, completion: Completion) -> None:
+        """Record how a statement ended; ``recorded`` is what its record was called."""
+        sink = self._shared.completing
+        if recorded is not None and sink is not None:
+            sink.complete(recorded, completion, self._shared.recorded_at())
+
+    def keyed(self, table: int) -> tuple[str, int] | None:
+        """The relation, and the number of its data subject's column, whose keys are recorded; None for others."""
+        return self._shared.keyed.get(table)
 
     def _explain_anew(self, text: str, *, assuming: bool) -> Explained:
         """As :meth:`explain`; a refusal stands only if the facts that it came from are still in force.
@@ -163,18 +184,45 @@ class GateSession:
     def _record(
         self, text: str, *, permitted: bool, decisions: tuple[Decision, ...], reason: str | None
     ) -> AuditRecord:
+        shared = self._shared
+        relations = tuple(dict.fromkeys(str(decision.relation) for decision in decisions))
         record = AuditRecord(
             caller=self._caller,
             frontend=self._frontend,
             text=text,
             permitted=permitted,
-            relations=tuple(str(decision.relation) for decision in decisions),
+            relations=relations,
             rules=tuple(dict.fromkeys(rule for decision in decisions for rule in decision.rules)),
-            policy_version=self._shared.policies.version,
+            policy_version=shared.policies.version,
             reason=reason,
+            columns=tuple((str(each.relation), tuple(column.name for column in each.columns)) for each in decisions),
+            keyed=tuple(name for name in relations if name in shared.keyed_relations),
+            actions=tuple(sorted({decision.action.value for decision in decisions})),
+            epoch=self._rights.facts.epoch.value if self._rights is not None else None,
+            fingerprint=fingerprint(text),
+            normalized=normalized(text),
+            client=self._client,
+            chain=_chain(self._rights),
         )
-        self._shared.audit.record(record, self._shared.recorded_at())
+        self._keep(record)
         return record
+
+    def _keep(self, record: AuditRecord) -> None:
+        _RECORDED.set(self._shared.audit.record(record, self._shared.recorded_at()))
+
+
+def _reason(error: DatagateError) -> str:
+    """Why it was refused, for the audit: the parser's message would quote the text, and so its literals."""
+    if isinstance(error, StatementSyntaxError):
+        return f"{error.sqlstate}: the text does not parse"
+    return error.audit_reason or error.message
+
+
+def _chain(rights: Rights | None) -> tuple[tuple[str, str], ...]:
+    """Who handed what to whom, from the principal on: the mandate's id and its holder."""
+    if rights is None:
+        return ()
+    return tuple((str(each.id), str(each.holder)) for each in rights.facts.chain)
 
 
 class _Walk:

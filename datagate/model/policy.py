@@ -102,7 +102,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RelationPolicy:
-    """One policy file's relation: its columns (name to tag, in file order) and its rules in file order."""
+    """One policy file's relation: its columns (name to tag, in file order) and its rules in file order.
+
+    ``audit_keys``: the audit keeps the keys of the data subjects whose rows were returned.
+    """
 
     relation: RelationName
     columns: tuple[tuple[str, str], ...]
@@ -111,6 +114,7 @@ class RelationPolicy:
     owner: str
     why: str
     source: SourceRef
+    audit_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,12 @@ from datagate.policy.shapes import (
 )
 
 
+class AuditShape(Shape):
+    """What the audit keeps of a relation."""
+
+    keys: bool = False
+
+
 class RelationFile(Shape):
     """A policy file: one relation, its columns with their tags, its rules, its examples."""
 
@@ -31,6 +37,7 @@ class RelationFile(Shape):
     why: Text
     data_subject: Text | None = None
     columns: Annotated[dict[Text, Text], Field(min_length=1)]
+    audit: AuditShape = Field(default_factory=AuditShape)
     rules: Annotated[list[RuleShape], Field(min_length=1)]
     examples: ExamplesShape | None = None
 

@@ -37,7 +37,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "verify": frozenset({"postgast"}),
     "backends": frozenset({"postgast", "google", "psycopg"}),
     "stores": frozenset({"sqlalchemy", "psycopg", "yaml"}),
-    "audit": frozenset(),
+    "audit": frozenset({"rfc8785", "cryptography", "psycopg"}),
     "gate": frozenset({"psycopg", "sqlalchemy"}),
     "frontends": frozenset(),
     "frontends.driver": frozenset({"psycopg", "sqlalchemy"}),

@@ -16,7 +16,7 @@ from typing import Any
 from postgast.pg_query_pb2 import Token
 
 from datagate.backends.postgres.engine import Tree, deparse, encode, parse_tree, scan, without_positions
-from datagate.errors import Refused, UnsupportedConstruct, VerificationFailed
+from datagate.errors import Refused, StatementSyntaxError, UnsupportedConstruct, VerificationFailed
 
 
 class WrapperKind(Enum):
@@ -145,11 +145,7 @@ def _inner(text: str, query: Tree) -> str:
 def _reads_as(text: str, wanted: Tree) -> bool:
     try:
         statements = parse_tree(text)["stmts"]
-    except (UnsupportedConstruct, ValueError, SyntaxError):
-        return False
-    except Exception as error:
-        if getattr(error, "sqlstate", "") != "42601":
-            raise
+    except (StatementSyntaxError, UnsupportedConstruct):
         return False
     return len(statements) == 1 and without_positions(statements[0]["stmt"]) == wanted
 

@@ -98,9 +98,17 @@ def keyring() -> Keyring:
     return Keyring.from_environment(os.environ)
 
 
-def sink(path: Path | None) -> Sink | None:
-    """Where decisions are recorded: a file, or Python's logging."""
-    return None if path is None else JsonLinesSink(path)
+@contextmanager
+def sink(path: Path | None) -> Iterator[Sink | None]:
+    """Where decisions are recorded: a file, closed at the end, or Python's logging."""
+    if path is None:
+        yield None
+        return
+    found = JsonLinesSink(path)
+    try:
+        yield found
+    finally:
+        found.close()
 
 
 @contextmanager

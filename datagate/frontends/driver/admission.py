@@ -19,6 +19,7 @@ from psycopg._queries import PostgresQuery  # private, and pinned with psycopg's
 from psycopg.abc import Buffer, Params, Query
 from psycopg.adapt import AdaptersMap, PyFormat, Transformer
 
+from datagate.audit import Completion
 from datagate.errors import InternalError, NotSupportedError, ProgrammingError
 from datagate.frontends.driver.assumptions import Assumption, hold
 from datagate.frontends.driver.placeholders import Converted, convert, in_order, read_text
@@ -75,6 +76,16 @@ class GateSession(Protocol):
 
     def admit(self, text: str, *, assuming: bool = True) -> Admitted:
         """Let a statement through, or raise; not ``assuming`` where an assumption does not hold."""
+
+    @property
+    def recorded(self) -> str | None:
+        """What the audit calls the last statement of this thread or task."""
+
+    def complete(self, recorded: str | None, completion: Completion) -> None:
+        """Record how a statement ended."""
+
+    def keyed(self, table: int) -> tuple[str, int] | None:
+        """The relation and the column number of its data subject, for a table whose keys the audit keeps."""
 
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
@@ -253,9 +264,10 @@ class Admission:
         asked: The text of the last statement, in engine style, for judging whether an error tells more than it.
     """
 
-    __slots__ = ("_kept", "_session", "asked")
+    __slots__ = ("_kept", "_session", "asked", "session")
 
     def __init__(self, session: GateSession) -> None:
+        self.session = session
         self._session = session
         self._kept: dict[str, Statement] = {}
         self.asked = ""

@@ -8,8 +8,9 @@ that nothing of psycopg's hangs on them as ``__context__``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import index
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import psycopg
@@ -21,7 +22,7 @@ from psycopg.abc import ConnectionType, Params, PQGen, Query
 from psycopg.rows import Row
 from psycopg.sql import SQL
 
-from datagate.errors import InterfaceError, NotSupportedError, ProgrammingError, RightsChanged, SeveralStatements
+from datagate.errors import Error, InterfaceError, NotSupportedError, ProgrammingError, RightsChanged, SeveralStatements
 from datagate.frontends.driver.admission import GatedQuery, Statement
 from datagate.model.guard import CHECKED
 
@@ -56,6 +57,11 @@ class GatedCursor(BaseCursor[ConnectionType, Row]):
             self._rowcount = result.command_tuples or 0
             self.pgresult = self._pgconn.make_empty_result(pq.ExecStatus.COMMAND_OK)
             self._tx.set_pgresult(self.pgresult)
+
+
+def rows_in(cursor: BaseCursor[Any, Any]) -> int | None:
+    """How many rows a statement returned or changed; None where the server has not said so (a pipeline)."""
+    return cursor.rowcount if cursor.rowcount >= 0 else None
 
 
 def rows_of(statement: Any) -> Any:
@@ -112,13 +118,18 @@ class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
         conn.start_over()
         yield from super().stream(conn.admit(query, params), params, binary=binary, size=size)
 
-    @contextmanager
-    def copy(self, statement: Query, params: Params | None = None, *, writer: Writer | None = None) -> Iterator[Copy]:
+    def copy(  # type: ignore[override] # the door opens before the context is entered
+        self, statement: Query, params: Params | None = None, *, writer: Writer | None = None
+    ) -> AbstractContextManager[Copy]:
         """Have COPY … TO STDOUT admitted, and read what it gives (`psycopg.Cursor.copy`)."""
-        conn = self._conn
-        admitted = conn.admit(statement, params)
+        admitted = self._conn.admit(statement, params)
         if not admitted.copies:
             raise NotSupportedError(NO_COPY)
+        return self._copying(admitted, params, writer)
+
+    @contextmanager
+    def _copying(self, admitted: Any, params: Params | None, writer: Writer | None) -> Iterator[Copy]:
+        conn = self._conn
         try:
             with super().copy(admitted, params, writer=writer) as copying:
                 yield copying
@@ -160,11 +171,15 @@ class Cursor(_Sending[Row]):
             DatagateError: Any of the tree in `datagate.errors`.
         """
         conn = self._conn
+        begun = None
         try:
-            return super().execute(no_copy(conn.admit(query, params)), params, prepare=prepare, binary=binary)
+            statement = no_copy(conn.admit(query, params))
+            begun = perf_counter_ns()
+            out = super().execute(statement, params, prepare=prepare, binary=binary)
         except psycopg.Error as error:
             fault = conn.fault(error)
-        except RightsChanged:
+        except RightsChanged as changed:
+            conn.failed(begun, changed)
             if not conn.may_start_over:
                 raise
             fault = None
@@ -172,10 +187,21 @@ class Cursor(_Sending[Row]):
             if params is not None:
                 raise
             return self._execute_several(several.texts, binary=binary)
+        except Error as error:
+            conn.failed(begun, error)
+            raise
+        else:
+            conn.completed(begun, rows_in(self), self.pgresult)
+            return out
         if fault is not None:
+            conn.failed(begun, fault)
             raise fault
         conn.start_over()
-        return super().execute(conn.admit(query, params), params, prepare=prepare, binary=binary)
+        statement = conn.admit(query, params)
+        begun = perf_counter_ns()
+        out = super().execute(statement, params, prepare=prepare, binary=binary)
+        conn.completed(begun, rows_in(self), self.pgresult)
+        return out
 
     def _execute_several(self, texts: Sequence[str], *, binary: bool | None) -> Self:
         """Run the statements of one text: all are admitted before the first is sent; all take effect, or none."""
@@ -198,18 +224,32 @@ class Cursor(_Sending[Row]):
     def executemany(self, query: Query, params_seq: Iterable[Params], *, returning: bool = False) -> None:
         """Have a statement admitted once and execute it for each set of parameters."""
         conn = self._conn
+        begun = None
         try:
-            return super().executemany(conn.admit(query, NO_PARAMETERS), params_seq, returning=returning)
+            statement = conn.admit(query, NO_PARAMETERS)
+            begun = perf_counter_ns()
+            super().executemany(statement, params_seq, returning=returning)
         except psycopg.Error as error:
             fault = conn.fault(error)
-        except RightsChanged:
+        except RightsChanged as changed:
+            conn.failed(begun, changed)
             if not conn.may_start_over or not isinstance(params_seq, list | tuple):
                 raise
             fault = None
+        except Error as error:
+            conn.failed(begun, error)
+            raise
+        else:
+            conn.completed(begun, rows_in(self), self.pgresult)
+            return
         if fault is not None:
+            conn.failed(begun, fault)
             raise fault
         conn.start_over()
-        return super().executemany(conn.admit(query, NO_PARAMETERS), params_seq, returning=returning)
+        statement = conn.admit(query, NO_PARAMETERS)
+        begun = perf_counter_ns()
+        super().executemany(statement, params_seq, returning=returning)
+        conn.completed(begun, rows_in(self), self.pgresult)
 
     # The bodies of fetchone and __next__ are psycopg's, spelt out here because a call more per row is 10 %.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from operator import index
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 import psycopg
@@ -13,8 +14,16 @@ from psycopg._copy_async import AsyncWriter
 from psycopg.abc import Params, Query
 from psycopg.rows import Row
 
-from datagate.errors import NotSupportedError, RightsChanged, SeveralStatements
-from datagate.frontends.driver.cursors import NO_COPY, NO_PARAMETERS, GatedCursor, GatedServerCursor, no_copy, rows_of
+from datagate.errors import Error, NotSupportedError, RightsChanged, SeveralStatements
+from datagate.frontends.driver.cursors import (
+    NO_COPY,
+    NO_PARAMETERS,
+    GatedCursor,
+    GatedServerCursor,
+    no_copy,
+    rows_in,
+    rows_of,
+)
 
 if TYPE_CHECKING:
     from datagate.frontends.driver.connections_async import AsyncConnection
@@ -55,15 +64,20 @@ class _Sending(GatedCursor["AsyncConnection[Any]", Row], psycopg.AsyncCursor[Row
             async for row in rows:
                 yield row
 
-    @asynccontextmanager
-    async def copy(
+    def copy(  # type: ignore[override] # the door opens before the context is entered
         self, statement: Query, params: Params | None = None, *, writer: AsyncWriter | None = None
-    ) -> AsyncIterator[AsyncCopy]:
+    ) -> AbstractAsyncContextManager[AsyncCopy]:
         """Have COPY … TO STDOUT admitted, and read what it gives (`psycopg.AsyncCursor.copy`)."""
-        conn = self._conn
-        admitted = conn.admit(statement, params)
+        admitted = self._conn.admit(statement, params)
         if not admitted.copies:
             raise NotSupportedError(NO_COPY)
+        return self._copying(admitted, params, writer)
+
+    @asynccontextmanager
+    async def _copying(
+        self, admitted: Any, params: Params | None, writer: AsyncWriter | None
+    ) -> AsyncIterator[AsyncCopy]:
+        conn = self._conn
         try:
             async with super().copy(admitted, params, writer=writer) as copying:
                 yield copying
@@ -105,12 +119,15 @@ class AsyncCursor(_Sending[Row]):
             DatagateError: Any of the tree in `datagate.errors`.
         """
         conn = self._conn
+        begun = None
         try:
-            admitted = no_copy(conn.admit(query, params))
-            return await super().execute(admitted, params, prepare=prepare, binary=binary)
+            statement = no_copy(conn.admit(query, params))
+            begun = perf_counter_ns()
+            out = await super().execute(statement, params, prepare=prepare, binary=binary)
         except psycopg.Error as error:
             fault = conn.fault(error)
-        except RightsChanged:
+        except RightsChanged as changed:
+            conn.failed(begun, changed)
             if not conn.may_start_over:
                 raise
             fault = None
@@ -118,10 +135,21 @@ class AsyncCursor(_Sending[Row]):
             if params is not None:
                 raise
             return await self._execute_several(several.texts, binary=binary)
+        except Error as error:
+            conn.failed(begun, error)
+            raise
+        else:
+            conn.completed(begun, rows_in(self), self.pgresult)
+            return out
         if fault is not None:
+            conn.failed(begun, fault)
             raise fault
         await conn.start_over()
-        return await super().execute(conn.admit(query, params), params, prepare=prepare, binary=binary)
+        statement = conn.admit(query, params)
+        begun = perf_counter_ns()
+        out = await super().execute(statement, params, prepare=prepare, binary=binary)
+        conn.completed(begun, rows_in(self), self.pgresult)
+        return out
 
     async def _execute_several(self, texts: Sequence[str], *, binary: bool | None) -> Self:
         """Run the statements of one text: all are admitted before the first is sent; all take effect, or none."""
@@ -144,18 +172,32 @@ class AsyncCursor(_Sending[Row]):
     async def executemany(self, query: Query, params_seq: Iterable[Params], *, returning: bool = False) -> None:
         """Have a statement admitted once and execute it for each set of parameters."""
         conn = self._conn
+        begun = None
         try:
-            return await super().executemany(conn.admit(query, NO_PARAMETERS), params_seq, returning=returning)
+            statement = conn.admit(query, NO_PARAMETERS)
+            begun = perf_counter_ns()
+            await super().executemany(statement, params_seq, returning=returning)
         except psycopg.Error as error:
             fault = conn.fault(error)
-        except RightsChanged:
+        except RightsChanged as changed:
+            conn.failed(begun, changed)
             if not conn.may_start_over or not isinstance(params_seq, list | tuple):
                 raise
             fault = None
+        except Error as error:
+            conn.failed(begun, error)
+            raise
+        else:
+            conn.completed(begun, rows_in(self), self.pgresult)
+            return
         if fault is not None:
+            conn.failed(begun, fault)
             raise fault
         await conn.start_over()
-        return await super().executemany(conn.admit(query, NO_PARAMETERS), params_seq, returning=returning)
+        statement = conn.admit(query, NO_PARAMETERS)
+        begun = perf_counter_ns()
+        await super().executemany(statement, params_seq, returning=returning)
+        conn.completed(begun, rows_in(self), self.pgresult)
 
     # The bodies of fetchone and __anext__ are psycopg's, spelt out here because a call more per row is 10 %.
 

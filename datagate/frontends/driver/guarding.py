@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import partial
+from time import perf_counter_ns
 from typing import Any, ClassVar
 from weakref import ReferenceType, ref
 
@@ -23,8 +24,10 @@ from psycopg.rows import Row
 from psycopg.sql import Composable
 
 from datagate import errors
+from datagate.audit import Completion
 from datagate.frontends.driver import faults
 from datagate.frontends.driver.admission import Admission, GateSession, Statement
+from datagate.frontends.driver.completing import completion
 
 _IDLE = pq.TransactionStatus.IDLE
 _TEXT = pq.Format.TEXT
@@ -104,6 +107,18 @@ class Gated(psycopg.BaseConnection[Row]):
         if self._admission is None:
             raise errors.InterfaceError("the connection has no gate; open it with datagate.connect()")
         return self._admission.admit(query, parameters, self)
+
+    def completed(self, begun: int, rows: int | None, result: pq.abc.PGresult | None) -> None:
+        """Record how the last statement of this thread or task ended; ``begun`` is of `perf_counter_ns`."""
+        if self._admission is not None:
+            session = self._admission.session
+            session.complete(session.recorded, completion(begun, rows, result, session.keyed))
+
+    def failed(self, begun: int | None, error: errors.Error) -> None:
+        """Record that the last statement of this thread or task failed; ``begun`` None: it was never sent."""
+        if self._admission is not None and begun is not None:
+            session = self._admission.session
+            session.complete(session.recorded, Completion(None, (perf_counter_ns() - begun) // 1000, error.sqlstate))
 
     def fault(self, error: psycopg.Error) -> errors.Error:
         """Translate one of psycopg's errors; a change of rights makes the session forget what it knew."""
