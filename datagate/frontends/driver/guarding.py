@@ -22,7 +22,7 @@ from psycopg.rows import Row
 from psycopg.sql import Composable
 
 from datagate import errors
-from datagate.frontends.driver import faults
+from datagate.backends.postgres import faults
 from datagate.frontends.driver.admission import Admission, GateSession
 
 _IDLE = pq.TransactionStatus.IDLE
