@@ -177,7 +177,8 @@ _WORDING = frozenset(
     conflict count cte depth division distinct except having intersect nested option prepared progress share sort string
     bigint bit bytea character char cidr date daterange double inet int4range int8range interval json jsonb jsonpath
     macaddr money name numeric numrange oid point precision real smallint text time timestamp timestamptz tsquery
-    tsrange tstzrange tsvector uuid varchar varying xid xml zone position anyarray anyelement anycompatible regclass regtype
+    tsrange tstzrange tsvector uuid varchar varying xid xml zone anyarray position anyelement anycompatible
+    regclass regtype
     """.split()
 )
 _WORD = re.compile(r"[\w$]+")

@@ -10,8 +10,8 @@ import pytest
 from psycopg import errors as theirs
 
 from datagate import errors
-from datagate.frontends import driver
 from datagate.backends.postgres.faults import Said, tell
+from datagate.frontends import driver
 from tests.frontends.driver.conftest import CANARY
 
 # Statement, class, SQLSTATE. Each of them makes PostgreSQL say the canary, which stands in a row or in a function.
