@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from datagate.backends.postgres.catalog import read_catalog
+from datagate.backends.postgres.predicate import PostgresPredicates
+from datagate.backends.postgres.service_role import service_role as least_privileged
 from datagate.errors import StateError
 from datagate.frontends.cli.options import (
     Format,
@@ -18,6 +22,7 @@ from datagate.frontends.cli.options import (
     ValidFrom,
     ValidUntil,
     Words,
+    connect_plainly,
     instant,
     store,
     words,
@@ -25,6 +30,7 @@ from datagate.frontends.cli.options import (
 from datagate.frontends.cli.results import print_records
 from datagate.model.policy import PolicySet
 from datagate.model.values import AttributeValue, ValueType
+from datagate.policy import load_policies
 from datagate.policy.cells import attribute_value
 from datagate.policy.report import suggestion
 from datagate.stores.encoding import decode, encode, encode_parameters
@@ -56,12 +62,30 @@ PurposeName = Annotated[str, typer.Argument(metavar="PURPOSE")]
 
 
 def init(
-    dsn: OptionalDsn = None, state: State = None, service_role: ServiceRole = None, state_role: StateRole = None
+    dsn: OptionalDsn = None,
+    state: State = None,
+    service_role: ServiceRole = None,
+    state_role: StateRole = None,
+    policies: Words = None,
+    print_: Annotated[
+        bool, typer.Option("--print", "--dry-run", help="Print the SQL for the service role, and change nothing.")
+    ] = False,
 ) -> None:
     """Create what keeps entitlements, consents and mandates: on PostgreSQL the schema datagate.
 
-    Doing so again changes nothing.
+    With --service-role and --policies also that role, with what the policies need and nothing else. Doing so again
+    changes nothing.
     """
+    made = () if service_role is None or policies is None or dsn is None else _role(dsn, service_role, policies)
+    if print_:
+        for statement in made:
+            print(f"{statement};")
+        print("-- and, without --print, the schema datagate, of which the role may read what statements read")
+        return
+    if made and dsn is not None:
+        with connect_plainly(dsn) as connection, connection.transaction():
+            for statement in made:
+                connection.execute(statement.encode())
     with store(dsn, state) as found:
         found.create()
         if service_role is not None:
@@ -69,6 +93,15 @@ def init(
         if state_role is not None:
             found.grant_state_reader(state_role)
     print("the state is there" if service_role is None else f"the state is there, and {service_role} may read it")
+
+
+def _role(dsn: str, role: str, directory: Path) -> tuple[str, ...]:
+    """The SQL that makes the service role for the policies, by the catalog of the database."""
+    with connect_plainly(dsn) as connection:
+        catalog = read_catalog(connection)
+        policies = load_policies(directory, PostgresPredicates(catalog.functions))
+        known = connection.execute("SELECT FROM pg_catalog.pg_roles WHERE rolname = %s", (role,)).fetchone()
+        return tuple(least_privileged(role, policies, catalog, exists=known is not None))
 
 
 @entitle.command("grant")

@@ -12,7 +12,7 @@ from psycopg.errors import _WaitTimeout  # private: psycopg raises and catches i
 from psycopg.rows import Row, RowFactory, tuple_row
 
 from datagate.audit import Sink
-from datagate.frontends.driver import faults
+from datagate.backends.postgres import faults
 from datagate.frontends.driver.cursors import Cursor, ServerCursor
 from datagate.frontends.driver.guarding import Gated
 from datagate.frontends.driver.opening import (

@@ -13,7 +13,7 @@ from psycopg.errors import _WaitTimeout  # private: psycopg raises and catches i
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
 from datagate.audit import Sink
-from datagate.frontends.driver import faults
+from datagate.backends.postgres import faults
 from datagate.frontends.driver.cursors_async import AsyncCursor, AsyncServerCursor
 from datagate.frontends.driver.guarding import Gated
 from datagate.frontends.driver.opening import (

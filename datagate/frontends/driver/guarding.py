@@ -25,7 +25,7 @@ from psycopg.sql import Composable
 
 from datagate import errors
 from datagate.audit import Completion
-from datagate.frontends.driver import faults
+from datagate.backends.postgres import faults
 from datagate.frontends.driver.admission import Admission, GateSession, Statement
 from datagate.frontends.driver.completing import completion
 
