@@ -38,7 +38,7 @@ class Rights:
         self.instant = shared.instant()
         self.facts: Facts = shared.state.facts(caller, self.instant)
         self._decisions: dict[RelationName, Decision] = {}
-        self.catalog_guards = CatalogGuards(shared.catalog, self.visible_columns)
+        self.catalog_guards = CatalogGuards(shared.catalog, self.visible_columns, self.sees_through)
         self.standing = self._standing()
 
     def decision(self, relation: RelationName) -> Decision:
