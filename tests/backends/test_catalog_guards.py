@@ -80,9 +80,9 @@ def test_an_oid_tells_a_name_only_of_what_is_visible(analyst: Analyst) -> None:
     shown = analyst.behind("SELECT 'bank.customers'::regclass::oid::int")
     query = "SELECT o::oid::regclass::text, pg_table_is_visible(o::oid) FROM (VALUES ($1::int)) AS v(o)"
     assert analyst.ask(query, shown)[0][0] == "bank.customers"
-    assert analyst.ask(query, hidden) == [(-1, 0)]
+    assert analyst.ask(query, hidden) == [(None, None)]
     types = "SELECT format_type(o::oid, NULL), o::oid::regtype::text FROM (VALUES ($1::int)) AS v(o)"
-    assert analyst.ask(types, row_type) == [(-1, 0)]
+    assert analyst.ask(types, row_type) == [(None, None)]
     assert analyst.ask(types, 23) == [("integer", "integer")]
 
 

@@ -58,6 +58,7 @@ CATALOG_FUNCTIONS: Mapping[str, str] = MappingProxyType(
         "pg_relation_is_publishable": "pg_class",
         "pg_relation_is_updatable": "pg_class",
         "pg_column_is_updatable": "pg_class",
+        "col_description": "pg_description",
         "obj_description": "pg_description",
         "current_setting": "pg_settings",
         "pg_table_is_visible": "pg_class",
@@ -72,7 +73,7 @@ CATALOG_FUNCTIONS: Mapping[str, str] = MappingProxyType(
 """Functions that look a catalog object up by OID: by name, the catalog that must show the OID to the caller.
 
 ``::regclass`` and its like stand for casts of an OID to those types, which show the name of what has it. Such a call
-goes out as ``CASE WHEN oid IN (SELECT oid FROM <guarded catalog>) THEN f(oid, …) END``.
+goes out as ``CASE WHEN (oid IN (SELECT oid FROM <guarded catalog>)) IS NOT TRUE THEN NULL ELSE f(oid, …) END``.
 """
 
 OID_ARGUMENT: Mapping[str, int] = MappingProxyType({"pg_get_expr": 1})
@@ -87,3 +88,6 @@ OID_COLUMN: Mapping[str, str] = MappingProxyType(
     }
 )
 """Which column of the catalog holds it, where that is not ``oid``."""
+
+NUMBER_ARGUMENT: Mapping[str, tuple[int, str]] = MappingProxyType({"col_description": (1, "objsubid")})
+"""A further argument that must stand in the same row: which one, and in which column."""
