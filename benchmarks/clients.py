@@ -82,9 +82,9 @@ def outcome(
         return "not yet", "a statement about the session"
     own: tuple[object, ...] = (None,) * statement.parameters
     through = gated(session, real, text, own)  # type: ignore[arg-type]
-    if isinstance(through, Failed) and through.refused:
-        return "refused", through.message
     behind = answer_of(twin, text, own)
+    if isinstance(through, Failed) and through.refused and not same_answer(through, behind):
+        return "refused", through.message
     if isinstance(behind, Answered):
         # Access lists are shown empty, and as text, since an aclitem names roles.
         kinds = tuple((name, "text[]" if kind == "aclitem[]" else kind) for name, kind in behind.columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datagate.backends.postgres.catalog_guards import CatalogGuards
+from datagate.backends.postgres.catalog_views import is_engine_view
 from datagate.backends.postgres.guards import EPOCH, PARTIES, PARTY, VALID_UNTIL
 from datagate.decision import decide
 from datagate.errors import InternalError
@@ -61,7 +62,8 @@ class Rights:
         if owner is not None:
             decision = self.decision(owner)
             return frozenset(column.name for column in decision.columns)
-        if relation.kind is RelationKind.VIEW and relation.view_sql is not None and self.sees_through(relation):
+        expanded = relation.kind is RelationKind.VIEW and relation.view_sql is not None
+        if expanded and (is_engine_view(relation) or self.sees_through(relation)):
             return frozenset(column.name for column in relation.columns)
         return frozenset()
 

@@ -139,19 +139,24 @@ _DEFAULT = Fragment.of(
     "))",
 )
 
-_CONSTRAINT = Fragment.of(
-    "(g.conrelid OPERATOR(pg_catalog.=) 0 OR ",
-    _keys("g.conrelid", "g.conkey"),
-    ") AND (g.confrelid OPERATOR(pg_catalog.=) 0 OR ",
-    _keys("g.confrelid", "g.confkey"),
-    ") AND (g.contype OPERATOR(pg_catalog.<>) 'c' OR (",
-    _no_user_function(2606, "g.oid"),
-    " AND (g.conrelid OPERATOR(pg_catalog.=) 0 OR pg_catalog.cardinality(g.conkey) OPERATOR(pg_catalog.>) 0 OR ",
-    _whole("g.conrelid"),
-    "))) AND (g.contype OPERATOR(pg_catalog.<>) 'x' OR ",
-    _whole("g.conrelid"),
-    ")",
-)
+
+def _constraint(alias: str) -> Fragment:
+    """All columns of both sides are visible, and a check calls no function of somebody's own."""
+    return Fragment.of(
+        f"({alias}.conrelid OPERATOR(pg_catalog.=) 0 OR ",
+        _keys(f"{alias}.conrelid", f"{alias}.conkey"),
+        f") AND ({alias}.confrelid OPERATOR(pg_catalog.=) 0 OR ",
+        _keys(f"{alias}.confrelid", f"{alias}.confkey"),
+        f") AND ({alias}.contype OPERATOR(pg_catalog.<>) 'c' OR (",
+        _no_user_function(2606, f"{alias}.oid"),
+        f" AND ({alias}.conrelid OPERATOR(pg_catalog.=) 0 OR pg_catalog.cardinality({alias}.conkey)"
+        " OPERATOR(pg_catalog.>) 0 OR ",
+        _whole(f"{alias}.conrelid"),
+        f"))) AND ({alias}.contype OPERATOR(pg_catalog.<>) 'x' OR ",
+        _whole(f"{alias}.conrelid"),
+        ")",
+    )
+
 
 # A row type, or an array of one, is named like its relation.
 _TYPE = Fragment.of(
@@ -182,7 +187,7 @@ _TRIGGER = Fragment.of(
     _system("g.tgfoid"),
 )
 
-# What sequences belong to; of everything else only between the engine's own objects.
+# What sequences and constraints belong to and use; of everything else only between the engine's own objects.
 _DEPEND = Fragment.of(
     "((",
     _system("g.objid"),
@@ -192,7 +197,14 @@ _DEPEND = Fragment.of(
     " OPERATOR(pg_catalog.>) 0 AND g.deptype OPERATOR(pg_catalog.=) ANY ('{a,i}'::pg_catalog.\"char\"[]) AND ",
     _column("g.refobjid", "g.refobjsubid"),
     " AND EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) g.objid AND c.relkind"
-    " OPERATOR(pg_catalog.=) 'S')))",
+    " OPERATOR(pg_catalog.=) 'S')) OR (g.classid OPERATOR(pg_catalog.=) 2606 AND g.refclassid OPERATOR(pg_catalog.=) 1259"
+    " AND EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.oid OPERATOR(pg_catalog.=) g.objid AND ",
+    _constraint("k"),
+    ") AND (",
+    _column("g.refobjid", "g.refobjsubid"),
+    " OR EXISTS (SELECT 1 FROM pg_catalog.pg_index AS i WHERE i.indexrelid OPERATOR(pg_catalog.=) g.refobjid AND ",
+    _index("i"),
+    "))))",
 )
 
 # The engine's own functions, and those that an extension brought.
@@ -215,7 +227,7 @@ FILTERS: Mapping[str, Fragment] = {
     "pg_attribute": _column("g.attrelid", "g.attnum"),
     "pg_attrdef": _DEFAULT,
     "pg_index": _index("g"),
-    "pg_constraint": _CONSTRAINT,
+    "pg_constraint": _constraint("g"),
     "pg_inherits": Fragment.of(_relation("g.inhrelid"), " AND ", _relation("g.inhparent")),
     "pg_description": _DESCRIPTION,
     "pg_type": _TYPE,

@@ -52,6 +52,7 @@ CATALOG_FUNCTIONS: Mapping[str, str] = MappingProxyType(
         "pg_get_functiondef": "pg_proc",
         "pg_get_function_arguments": "pg_proc",
         "pg_get_function_identity_arguments": "pg_proc",
+        "pg_get_function_arg_default": "pg_proc",
         "pg_get_function_result": "pg_proc",
         "pg_function_is_visible": "pg_proc",
         "pg_get_userbyid": "pg_roles",
