@@ -60,6 +60,11 @@ def _oid(node: exp.Expression, lookup: Lookup) -> exp.Expression | None:
     return None if isinstance(inner, exp.Literal | exp.Parameter | RawString) else inner
 
 
+def held_columns(lookup: Lookup) -> tuple[str, ...]:
+    """The columns of the catalog that must hold the arguments."""
+    return (lookup.column, lookup.also[1]) if lookup.also is not None else (lookup.column,)
+
+
 def _held(node: exp.Expression, lookup: Lookup) -> list[exp.Expression]:
     """The arguments that the catalog must hold; none where one of them is missing."""
     oid = _oid(node, lookup)
@@ -77,8 +82,10 @@ def condition_lookups(calls: list[tuple[exp.Expression, Lookup]], bodies: Mappin
     for call, lookup in reversed(calls):
         name = exp.Identifier(this=lookup.relation.name, quoted=True)
         catalog = exp.Subquery(this=GuardText(this=bodies[lookup.relation]), alias=exp.TableAlias(this=name))
-        named = [lookup.column, *([lookup.also[1]] if lookup.also is not None else [])]
-        columns = [exp.Column(this=exp.Identifier(this=each, quoted=True), table=name.copy()) for each in named]
+        columns = [
+            exp.Column(this=exp.Identifier(this=column, quoted=True), table=name.copy())
+            for column in held_columns(lookup)
+        ]
         query = exp.Select(expressions=columns, from_=exp.From(this=catalog))
         if _named_by_parameter(call):
             looked_up = parse_canonical(f"SELECT pg_catalog.to_regclass(${call.this.name}::pg_catalog.text)")

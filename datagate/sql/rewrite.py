@@ -19,7 +19,7 @@ from datagate.sql.guard import Numbering, place_guards, unqualify_columns
 from datagate.sql.inventory import Reference
 from datagate.sql.leakproof import Assumption
 from datagate.sql.leaks import find_fences
-from datagate.sql.lookups import condition_lookups, find_lookups, relations_in_literals
+from datagate.sql.lookups import condition_lookups, find_lookups, held_columns, relations_in_literals
 from datagate.sql.narrow import named_columns
 from datagate.sql.views import Seen, Sight, expand_views
 
@@ -80,7 +80,7 @@ def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundi
     )
     nodes = tuple(root.walk())
     calls = find_lookups(nodes, engine.lookups)
-    named = named_columns(nodes, references, frozenset(lookup.column for _, lookup in calls))
+    named = named_columns(nodes, references, frozenset(column for _, lookup in calls for column in held_columns(lookup)))
     guards = {reference.relation.oid: _narrowed(around.guard(reference.relation), named) for reference in references}
     numbering = Numbering(caller_parameters, engine.spell)
     bodies = {

@@ -125,6 +125,17 @@ _CLASS = Fragment.of(
     "))",
 )
 
+# Columns of a relation, of an index and of a sequence.
+_ATTRIBUTE = Fragment.of(
+    "(",
+    _column("g.attrelid", "g.attnum"),
+    " OR EXISTS (SELECT 1 FROM pg_catalog.pg_index AS i WHERE i.indexrelid OPERATOR(pg_catalog.=) g.attrelid AND ",
+    _index("i"),
+    ") OR ",
+    _owned_sequence("g.attrelid"),
+    ")",
+)
+
 # A default or a generation expression: all columns in it are visible, and the sequence belongs to such a column.
 _DEFAULT = Fragment.of(
     _column("g.adrelid", "g.adnum"),
@@ -204,7 +215,10 @@ _DEPEND = Fragment.of(
     _column("g.refobjid", "g.refobjsubid"),
     " OR EXISTS (SELECT 1 FROM pg_catalog.pg_index AS i WHERE i.indexrelid OPERATOR(pg_catalog.=) g.refobjid AND ",
     _index("i"),
-    "))))",
+    "))) OR (g.classid OPERATOR(pg_catalog.=) 1259 AND g.refclassid OPERATOR(pg_catalog.=) 2606"
+    " AND EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.oid OPERATOR(pg_catalog.=) g.refobjid AND ",
+    _constraint("k"),
+    ")))",
 )
 
 # The engine's own functions, and those that an extension brought.
@@ -219,12 +233,12 @@ _SETTINGS = ", ".join(f"'{name}'" for name in sorted(SHOWN_SETTINGS))
 
 FILTERS: Mapping[str, Fragment] = {
     "pg_namespace": Fragment.of(
-        "(g.nspname OPERATOR(pg_catalog.=) 'pg_catalog' OR g.nspname OPERATOR(pg_catalog.=) 'information_schema' OR ",
+        "(g.nspname OPERATOR(pg_catalog.=) ANY ('{pg_catalog,pg_toast,information_schema}'::pg_catalog.name[]) OR ",
         _is("g.nspname::pg_catalog.text", SCHEMAS),
         ")",
     ),
     "pg_class": _CLASS,
-    "pg_attribute": _column("g.attrelid", "g.attnum"),
+    "pg_attribute": _ATTRIBUTE,
     "pg_attrdef": _DEFAULT,
     "pg_index": _index("g"),
     "pg_constraint": _constraint("g"),
