@@ -13,6 +13,7 @@ import json
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -58,10 +59,11 @@ def build(server: EmbeddedPostgres) -> tuple[str, dict[str, str]]:
     return real, twins
 
 
-def statements(connection: psycopg.Connection[object]) -> list[corpus.Statement]:
+def statements(connection: psycopg.Connection[Any]) -> list[corpus.Statement]:
     """The clients' statements, with the OIDs of this database."""
     out = []
-    found = dict(connection.execute("SELECT relname, oid::int FROM pg_class WHERE relkind = 'r'").fetchall())  # type: ignore[arg-type]
+    rows = connection.execute("SELECT relname, oid::int FROM pg_class WHERE relkind = 'r'").fetchall()
+    found = dict(rows)
     for statement in corpus.clients():
         text = statement.text
         for recorded, name in _OIDS.items():
@@ -71,7 +73,7 @@ def statements(connection: psycopg.Connection[object]) -> list[corpus.Statement]
 
 
 def outcome(
-    session: GateSession, real: psycopg.Connection[object], twin: psycopg.Connection[object], text: str
+    session: GateSession, real: psycopg.Connection[Any], twin: psycopg.Connection[Any], text: str
 ) -> tuple[str, str]:
     """``equal``, ``differs``, ``refused`` or ``not yet``, and why."""
     try:
@@ -81,7 +83,7 @@ def outcome(
     if statement.kind is not StatementKind.QUERY:
         return "not yet", "a statement about the session"
     own: tuple[object, ...] = (None,) * statement.parameters
-    through = gated(session, real, text, own)  # type: ignore[arg-type]
+    through = gated(session, real, text, own)
     behind = answer_of(twin, text, own)
     if isinstance(through, Failed) and through.refused and not same_answer(through, behind):
         return "refused", through.message
@@ -135,7 +137,9 @@ def main() -> int:
     if options.reasons:
         print("\n\n".join(differences))
     if options.json is not None:
-        options.json.write_text(json.dumps({client: dict(counts) for client, counts in tallies.items()}, indent=2) + "\n")
+        options.json.write_text(
+            json.dumps({client: dict(counts) for client, counts in tallies.items()}, indent=2) + "\n"
+        )
     return int(options.check and total["differs"] > 0)
 
 

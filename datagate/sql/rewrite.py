@@ -80,7 +80,9 @@ def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundi
     )
     nodes = tuple(root.walk())
     calls = find_lookups(nodes, engine.lookups)
-    named = named_columns(nodes, references, frozenset(column for _, lookup in calls for column in held_columns(lookup)))
+    named = named_columns(
+        nodes, references, frozenset(column for _, lookup in calls for column in held_columns(lookup))
+    )
     guards = {reference.relation.oid: _narrowed(around.guard(reference.relation), named) for reference in references}
     numbering = Numbering(caller_parameters, engine.spell)
     bodies = {

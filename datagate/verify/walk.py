@@ -281,7 +281,8 @@ class Walk:
         """A call that looks an object up by OID, made conditional on the OID being in a guarded catalog.
 
         ``f(oid, …)`` stands as ``CASE WHEN (oid IN (SELECT c.oid FROM <guard> AS c)) IS NOT TRUE THEN NULL ELSE
-        f(oid, …) END``, whose output column is named like the call. Condition and call compute the OID apart, so it must be made of what gives the same value twice. The left side of IN is
+        f(oid, …) END``, whose output column is named like the call. Condition and call compute the OID
+        apart, so it must be made of what gives the same value twice. The left side of IN is
         outside the subquery's scope: nothing in there can capture its names.
         """
         name = strings(o["funcname"])

@@ -1,7 +1,7 @@
 """The engine's own views over its catalogs (information_schema, pg_tables …), made fit to be expanded over guards.
 
-Each is expanded like a user's view, from the server's own definition, so that it says what the guarded catalogs below it
-let it say. Tests of privileges are left out: they would speak of the service role's, and what the caller may see is
+Each is expanded like a user's view, from the server's own definition, so that it says what the guarded catalogs below
+it let it say. Tests of privileges are left out: they would speak of the service role's, and what the caller may see is
 already decided. Views that list privileges are not here, so they are denied.
 """
 
