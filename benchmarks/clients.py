@@ -101,7 +101,7 @@ def _volatile(text: str) -> bool:
 
 
 def main() -> int:
-    """Print the table, by client, and the reasons; 1 where an answer differs from the twin's and ``--check`` is given."""
+    """Print the table and the reasons; 1 where an answer differs from the twin's and ``--check`` is given."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--reasons", action="store_true")
     arguments.add_argument("--check", action="store_true")

@@ -1,7 +1,7 @@
 """Which rows and columns of PostgreSQL's catalogs a caller may see, catalog by catalog.
 
-PostgreSQL manual, chapter 53. Every filter follows from the relations and columns that exist for the caller; what is not
-listed here is denied. A catalog that no caller needs is listed with no rows, so that tools which ask it go on.
+PostgreSQL manual, chapter 53. Every filter follows from the relations and columns that exist for the caller; what is
+not listed here is denied. A catalog that no caller needs is listed with no rows, so that tools which ask it go on.
 """
 
 from __future__ import annotations
@@ -208,8 +208,8 @@ _DEPEND = Fragment.of(
     " OPERATOR(pg_catalog.>) 0 AND g.deptype OPERATOR(pg_catalog.=) ANY ('{a,i}'::pg_catalog.\"char\"[]) AND ",
     _column("g.refobjid", "g.refobjsubid"),
     " AND EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) g.objid AND c.relkind"
-    " OPERATOR(pg_catalog.=) 'S')) OR (g.classid OPERATOR(pg_catalog.=) 2606 AND g.refclassid OPERATOR(pg_catalog.=) 1259"
-    " AND EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.oid OPERATOR(pg_catalog.=) g.objid AND ",
+    " OPERATOR(pg_catalog.=) 'S')) OR (g.classid OPERATOR(pg_catalog.=) 2606"
+    " AND g.refclassid OPERATOR(pg_catalog.=) 1259 AND EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.oid OPERATOR(pg_catalog.=) g.objid AND ",
     _constraint("k"),
     ") AND (",
     _column("g.refobjid", "g.refobjsubid"),
