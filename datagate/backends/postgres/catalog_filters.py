@@ -209,7 +209,8 @@ _DEPEND = Fragment.of(
     _column("g.refobjid", "g.refobjsubid"),
     " AND EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) g.objid AND c.relkind"
     " OPERATOR(pg_catalog.=) 'S')) OR (g.classid OPERATOR(pg_catalog.=) 2606"
-    " AND g.refclassid OPERATOR(pg_catalog.=) 1259 AND EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.oid OPERATOR(pg_catalog.=) g.objid AND ",
+    " AND g.refclassid OPERATOR(pg_catalog.=) 1259"
+    " AND EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.oid OPERATOR(pg_catalog.=) g.objid AND ",
     _constraint("k"),
     ") AND (",
     _column("g.refobjid", "g.refobjsubid"),
