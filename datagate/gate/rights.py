@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datagate.backends.postgres.catalog_guards import CatalogGuards
+from datagate.backends.postgres.catalog_views import is_engine_view
 from datagate.backends.postgres.guards import CAPTURED, EPOCH, PARTIES, PARTY, VALID_UNTIL, compile_target
 from datagate.decision import decide
 from datagate.decision.writes import not_writable
@@ -39,7 +40,7 @@ class Rights:
         self.instant = shared.instant()
         self.facts: Facts = shared.state.facts(caller, self.instant)
         self._decisions: dict[tuple[RelationName, Action], Decision] = {}
-        self.catalog_guards = CatalogGuards(shared.catalog, self.visible_columns)
+        self.catalog_guards = CatalogGuards(shared.catalog, self.visible_columns, self.sees_through)
         self.standing = self._standing()
 
     def decision(self, relation: RelationName, action: Action = Action.SELECT) -> Decision:
@@ -62,7 +63,8 @@ class Rights:
         if owner is not None:
             decision = self.decision(owner)
             return frozenset(column.name for column in decision.columns)
-        if relation.kind is RelationKind.VIEW and relation.view_sql is not None and self.sees_through(relation):
+        expanded = relation.kind is RelationKind.VIEW and relation.view_sql is not None
+        if expanded and (is_engine_view(relation) or self.sees_through(relation)):
             return frozenset(column.name for column in relation.columns)
         return frozenset()
 
