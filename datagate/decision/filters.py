@@ -6,8 +6,10 @@ All laws here are about truth alone (NULL is false), since a filter is only ever
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from datagate.model.decision import FALSE, TRUE, AllOf, AnyOf, ConsentLive, Filter, RefersTo, Where
+from datagate.model.decision import FALSE, TRUE, AllOf, AnyOf, ConsentLive, Decision, Filter, RefersTo, Where
+from datagate.model.names import Purpose
 
 
 def implies(strong: Filter, weak: Filter) -> bool:
@@ -30,6 +32,9 @@ def implies(strong: Filter, weak: Filter) -> bool:
         return any(implies(part, weak) for part in strong.parts)
     if isinstance(strong, Where) and isinstance(weak, Where):
         return strong.predicate.text == weak.predicate.text and strong.bindings == weak.bindings
+    if isinstance(strong, ConsentLive) and isinstance(weak, ConsentLive):
+        alike = replace(strong, tags=weak.tags) == weak
+        return alike and set(weak.tags) <= set(strong.tags)
     if isinstance(strong, RefersTo) and isinstance(weak, RefersTo):
         same_row = strong.relation == weak.relation and strong.on == weak.on
         return same_row and implies(strong.filter, weak.filter)
@@ -84,6 +89,27 @@ def binding_names(condition: Filter) -> Iterator[str]:
             for part in condition.parts:
                 yield from binding_names(part)
         case ConsentLive():
+            yield condition.recipients
+
+
+def consent_purposes(decision: Decision) -> Iterator[Purpose]:
+    """The purposes whose consents a decision's filters read, repeats included."""
+    yield from _purposes(decision.filter)
+    for column in decision.columns:
+        for case in column.cases:
+            yield from _purposes(case.when)
+
+
+def _purposes(condition: Filter) -> Iterator[Purpose]:
+    match condition:
+        case ConsentLive():
+            yield from condition.purposes
+        case RefersTo():
+            yield from _purposes(condition.filter)
+        case AllOf() | AnyOf():
+            for part in condition.parts:
+                yield from _purposes(part)
+        case Where():
             return
 
 
@@ -99,4 +125,4 @@ def _in_every(conjunct: Filter, parts: list[Filter]) -> bool:
     return all(_alike_any(conjunct, list(_conjuncts(part))) for part in parts)
 
 
-__all__ = ["FALSE", "TRUE", "all_of", "any_of", "binding_names", "implies"]
+__all__ = ["FALSE", "TRUE", "all_of", "any_of", "binding_names", "consent_purposes", "implies"]
