@@ -77,7 +77,6 @@ OPEN_SNAPSHOT = (
 )
 
 
-@pytest.mark.xfail(reason=OPEN_SNAPSHOT)
 @pytest.mark.parametrize("level", [psycopg.IsolationLevel.REPEATABLE_READ, psycopg.IsolationLevel.SERIALIZABLE])
 def test_in_an_old_snapshot(bank: Bank, level: psycopg.IsolationLevel) -> None:
     """A transaction that keeps its snapshot does not keep the rights."""
