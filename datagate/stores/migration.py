@@ -70,6 +70,10 @@ def _from_1_to_2(database: StateDatabase, connection: Connection) -> None:
         run(connection, sqlite.create_statements())
     if not database.is_postgres:
         return
+    # Both again, with the limits in them.
+    run(connection, ["DROP INDEX datagate.consents_by_number", "DROP INDEX datagate.consents_by_purpose"])
+    for index in consents.indexes:
+        index.create(connection)
     for table, name, condition in _CHECKS_IN_2:
         run(connection, [f"ALTER TABLE datagate.{table} ADD CONSTRAINT {name} CHECK ({condition})"])
     services = connection.execute(_READERS, {"table": "datagate.epochs"}).scalars().all()

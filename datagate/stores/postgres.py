@@ -207,6 +207,11 @@ ALTER TABLE datagate.consents ADD COLUMN IF NOT EXISTS data_subject_number bigin
     END) STORED
 """
 
+_NUMBER_INDEX = """
+CREATE INDEX IF NOT EXISTS consents_by_number ON datagate.consents (purpose, data_subject_number)
+INCLUDE (granted, valid_from, valid_until, categories, recipients) WHERE data_subject_number IS NOT NULL
+"""
+
 _PARTIES = {"entitlements": "{0}.principal", "mandates": "{0}.principal, {0}.holder"}
 _ADVANCE_OF = "PERFORM datagate.advance_epochs(ARRAY(SELECT p FROM {rows} AS r, unnest(ARRAY[{parties}]) AS p));"
 _TAKEN_OF = "PERFORM datagate.consents_taken(ARRAY(SELECT DISTINCT r.purpose FROM {rows} AS r{where}));"
@@ -226,7 +231,7 @@ def create_statements() -> Iterator[str]:
     """What makes functions and triggers; each may run again."""
     yield "DROP FUNCTION IF EXISTS datagate.still_current(text[], bigint, timestamptz)"
     yield from movement.create_statements()
-    yield from (_NUMBER, _TELL, _ADVANCE, _TAKEN, _STILL_CURRENT, _USE, _REFUSE_ROW, *plans.FUNCTIONS)
+    yield from (_NUMBER, _NUMBER_INDEX, _TELL, _ADVANCE, _TAKEN, _STILL_CURRENT, _USE, _REFUSE_ROW, *plans.FUNCTIONS)
     yield _FORBIDDEN.format(name="epochs_grow", message=_GROW)
     yield _FORBIDDEN.format(name="history_stays", message=_STAY)
     always = []

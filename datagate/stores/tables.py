@@ -146,7 +146,7 @@ Index(
     "consents_by_purpose",
     consents.c.purpose,
     consents.c.data_subject,
-    postgresql_include=["granted", "valid_from", "valid_until"],
+    postgresql_include=["granted", "valid_from", "valid_until", "categories", "recipients"],
 )
 
 mandates = Table(
