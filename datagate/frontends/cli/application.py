@@ -10,7 +10,7 @@ import psycopg
 import typer
 
 from datagate.errors import DatagateError, PolicyError
-from datagate.frontends.cli import policies, state, statements
+from datagate.frontends.cli import lifecycle, policies, state, statements
 from datagate.frontends.cli.demo import demo
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("init")(state.init)
 app.add_typer(state.entitle, name="entitle")
 app.add_typer(state.consent, name="consent")
 app.add_typer(state.mandate, name="mandate")
+app.add_typer(lifecycle.caller, name="caller")
 
 
 def _print_version(wanted: bool) -> None:

@@ -11,18 +11,23 @@ import typer
 
 from datagate.errors import StateError
 from datagate.frontends.cli.options import (
+    At,
+    By,
     Format,
     FormatOption,
     OptionalDsn,
     State,
     ValidFrom,
     ValidUntil,
+    Why,
     Words,
     instant,
     store,
     words,
 )
 from datagate.frontends.cli.results import print_records
+from datagate.model.caller import ActorKind
+from datagate.model.facts import ANY_KIND
 from datagate.model.policy import PolicySet
 from datagate.model.values import AttributeValue, ValueType
 from datagate.policy.cells import attribute_value
@@ -60,7 +65,7 @@ def init(
 ) -> None:
     """Create what keeps entitlements, consents and mandates: on PostgreSQL the schema datagate.
 
-    Doing so again changes nothing.
+    Doing so again changes nothing; a state of an earlier version is brought forward, without loss.
     """
     with store(dsn, state) as found:
         found.create()
@@ -81,6 +86,8 @@ def grant(
     policies: Words = None,
     valid_from: ValidFrom = None,
     valid_until: ValidUntil = None,
+    by: By = None,
+    why: Why = None,
 ) -> None:
     """Grant roles, and give attributes their values, in place of earlier ones."""
     if not role and not attribute:
@@ -92,9 +99,9 @@ def grant(
         _known("role", role or (), known.roles)
     with store(dsn, state) as found:
         for name in role or ():
-            found.grant_role(principal, name, valid_from=start, valid_until=end)
+            found.grant_role(principal, name, valid_from=start, valid_until=end, by=by, why=why)
         for name, value in values.items():
-            found.grant_attribute(principal, name, value, valid_from=start, valid_until=end)
+            found.grant_attribute(principal, name, value, valid_from=start, valid_until=end, by=by, why=why)
 
 
 @entitle.command("withdraw")
@@ -104,15 +111,17 @@ def withdraw_entitlement(
     attribute: AttributeNames = None,
     dsn: OptionalDsn = None,
     state: State = None,
+    by: By = None,
+    why: Why = None,
 ) -> None:
     """Withdraw roles and attributes."""
     if not role and not attribute:
         raise typer.BadParameter("withdraw at least one role or attribute", param_hint="--role / --attribute")
     with store(dsn, state) as found:
         for name in role or ():
-            found.withdraw_entitlement(principal, EntitlementKind.ROLE, name)
+            found.withdraw_entitlement(principal, EntitlementKind.ROLE, name, by=by, why=why)
         for name in attribute or ():
-            found.withdraw_entitlement(principal, EntitlementKind.ATTRIBUTE, name)
+            found.withdraw_entitlement(principal, EntitlementKind.ATTRIBUTE, name, by=by, why=why)
 
 
 @entitle.command("list")
@@ -121,6 +130,7 @@ def list_entitlements(
     dsn: OptionalDsn = None,
     state: State = None,
     format_: FormatOption = Format.TABLE,
+    at: At = None,
 ) -> None:
     """List entitlements, in force or not: all, or one principal's."""
     with store(dsn, state) as found:
@@ -133,7 +143,7 @@ def list_entitlements(
                 each.valid_from,
                 each.valid_until,
             )
-            for each in found.list_entitlements(principal)
+            for each in found.list_entitlements(principal, at=instant(at, "--at"))
         ]
     print_records(("principal", "kind", "name", "value", "valid_from", "valid_until"), records, format_)
 
@@ -147,14 +157,36 @@ def give_consent(
     policies: Words = None,
     valid_from: ValidFrom = None,
     valid_until: ValidUntil = None,
+    category: Annotated[
+        list[str] | None, typer.Option("--category", metavar="TAG", help="Limit it to columns of this tag; repeat.")
+    ] = None,
+    recipient: Annotated[
+        list[str] | None,
+        typer.Option("--recipient", metavar="NAME", help="Limit it to this principal, actor or role; repeat."),
+    ] = None,
+    evidence: Annotated[str | None, typer.Option("--evidence", metavar="REF", help="Where it can be shown.")] = None,
+    by: By = None,
+    why: Why = None,
 ) -> None:
     """Record a data subject's yes for a purpose, and what that contains."""
     known = words(policies)
     if known is not None:
         _known("purpose", [purpose], known.purposes.parents)
+    if known is not None:
+        _known("tag", category or (), known.tags)
     start, end = instant(valid_from, "--from"), instant(valid_until, "--until")
     with store(dsn, state) as found:
-        found.give_consent(data_subject, purpose, valid_from=start, valid_until=end)
+        found.give_consent(
+            data_subject,
+            purpose,
+            valid_from=start,
+            valid_until=end,
+            categories=category,
+            recipients=recipient,
+            evidence=evidence,
+            by=by,
+            why=why,
+        )
 
 
 @consent.command("withdraw")
@@ -165,13 +197,15 @@ def withdraw_consent(
     state: State = None,
     policies: Words = None,
     valid_from: ValidFrom = None,
+    by: By = None,
+    why: Why = None,
 ) -> None:
     """Record a data subject's no for a purpose; it also stands against a yes for a purpose that contains this."""
     known = words(policies)
     if known is not None:
         _known("purpose", [purpose], known.purposes.parents)
     with store(dsn, state) as found:
-        found.withdraw_consent(data_subject, purpose, at=instant(valid_from, "--from"))
+        found.withdraw_consent(data_subject, purpose, at=instant(valid_from, "--from"), by=by, why=why)
 
 
 @consent.command("list")
@@ -181,14 +215,25 @@ def list_consents(
     dsn: OptionalDsn = None,
     state: State = None,
     format_: FormatOption = Format.TABLE,
+    at: At = None,
 ) -> None:
     """List answers, in force or not: all, one data subject's, or those for one very purpose."""
     with store(dsn, state) as found:
         records = [
-            (each.data_subject, each.purpose, "yes" if each.granted else "no", each.valid_from, each.valid_until)
-            for each in found.list_consents(data_subject, purpose)
+            (
+                each.data_subject,
+                each.purpose,
+                "yes" if each.granted else "no",
+                each.valid_from,
+                each.valid_until,
+                _names(each.categories),
+                _names(each.recipients),
+                each.evidence,
+            )
+            for each in found.list_consents(data_subject, purpose, at=instant(at, "--at"))
         ]
-    print_records(("data_subject", "purpose", "answer", "valid_from", "valid_until"), records, format_)
+    names = ("data_subject", "purpose", "answer", "valid_from", "valid_until", "categories", "recipients", "evidence")
+    print_records(names, records, format_)
 
 
 @mandate.command("issue")
@@ -213,6 +258,14 @@ def issue_mandate(
     policies: Words = None,
     valid_from: ValidFrom = None,
     valid_until: ValidUntil = None,
+    max_uses: Annotated[
+        int | None, typer.Option("--max-uses", min=1, help="How many sessions may start under it; any number.")
+    ] = None,
+    actor_kind: Annotated[
+        list[ActorKind] | None, typer.Option("--actor-kind", help="What may hold it; may be repeated; any kind.")
+    ] = None,
+    by: By = None,
+    why: Why = None,
 ) -> None:
     """Issue a mandate, and print its id."""
     known = words(policies)
@@ -236,7 +289,11 @@ def issue_mandate(
             valid_until=end,
             parent=parent,
             sub_delegable=sub_delegable,
+            max_uses=max_uses,
+            actor_kinds=actor_kind or ANY_KIND,
             mandate_id=mandate_id,
+            by=by,
+            why=why,
         )
     print(issued.id)
 
@@ -247,10 +304,12 @@ def revoke_mandate(
     dsn: OptionalDsn = None,
     state: State = None,
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="When it ends (ISO 8601); now.")] = None,
+    by: By = None,
+    why: Why = None,
 ) -> None:
     """End a mandate, and all that hang below it."""
     with store(dsn, state) as found:
-        found.revoke_mandate(mandate_id, at=instant(at, "--at"))
+        found.revoke_mandate(mandate_id, at=instant(at, "--at"), by=by, why=why)
 
 
 @mandate.command("list")
@@ -260,6 +319,7 @@ def list_mandates(
     dsn: OptionalDsn = None,
     state: State = None,
     format_: FormatOption = Format.TABLE,
+    at: At = None,
 ) -> None:
     """List mandates, ended ones too."""
     names = ("id", "principal", "holder", "scope", "parameters", "purposes", "valid_from", "valid_until", "revoked_at")
@@ -277,10 +337,18 @@ def list_mandates(
                 each.revoked_at,
                 each.parent,
                 each.sub_delegable,
+                each.suspended_at,
+                each.max_uses,
+                ", ".join(sorted(kind.value for kind in each.actor_kinds)),
             )
-            for each in found.list_mandates(principal=principal, holder=holder)
+            for each in found.list_mandates(principal=principal, holder=holder, at=instant(at, "--at"))
         ]
-    print_records((*names, "parent", "sub_delegable"), records, format_)
+    more = ("parent", "sub_delegable", "suspended_at", "max_uses", "actor_kinds")
+    print_records((*names, *more), records, format_)
+
+
+def _names(names: Sequence[str] | None) -> str | None:
+    return None if names is None else json.dumps(list(names), ensure_ascii=False)
 
 
 def _known(kind: str, names: Sequence[str], known: Collection[str]) -> None:
