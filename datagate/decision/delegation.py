@@ -94,4 +94,6 @@ def _not_for(mandate: Mandate, caller: Caller) -> Denial | None:
     """Each link says what may act under it; a part of a mandate for persons is none for agents."""
     if caller.actor.kind in mandate.actor_kinds:
         return None
-    return Denial(DenyReason.MANDATE_ACTOR, f"mandate {mandate.id} is not for an actor of kind {caller.actor.kind.value}")
+    return Denial(
+        DenyReason.MANDATE_ACTOR, f"mandate {mandate.id} is not for an actor of kind {caller.actor.kind.value}"
+    )

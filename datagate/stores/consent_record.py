@@ -106,7 +106,7 @@ def to_record(answer: Consent, *, controller: str) -> dict[str, Any]:
 
 
 def from_records(records: object) -> list[Consent]:
-    """The answers of a list of consent records, in order; StateError, which names the place, for one of another shape."""
+    """The answers of a list of consent records, in order; StateError says where one is of another shape."""
     if not isinstance(records, list):
         raise StateError("consent records are a JSON array of objects")
     return [answer for number, record in enumerate(records) for answer in _answers(number, record)]
@@ -163,5 +163,3 @@ def _after(start: datetime, duration: str) -> datetime:
     moved = start.replace(year=year, month=month + 1, day=min(start.day, monthrange(year, month + 1)[1]))
     seconds = timedelta(microseconds=round(float(match[7] or 0) * 1_000_000))
     return moved + timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes) + seconds
-
-

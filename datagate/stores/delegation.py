@@ -53,12 +53,10 @@ class Delegating:
 
         A sub-mandate may say more than its parent: a decision takes the intersection of the whole chain.
 
-        Args:
-            max_uses: how many sessions may start under it or a part of it; None: any number. A use is a session, not a
-                statement: it is counted when the first statement is admitted, and how many statements a program needs
-                for what it does is not the principal's business.
-            actor_kinds: the kinds of actor that may act under it.
-            by: who records this; ``why``: for what reason. Both go into the history.
+        ``max_uses``: how many sessions may start under it or a part of it; None: any number. A use is a session, not a
+        statement: it is counted when the first statement is admitted, and how many statements a program needs for what
+        it does is not the principal's business. ``actor_kinds``: the kinds of actor that may act under it. ``by`` and
+        ``why`` go into the history.
 
         Raises:
             StateError: Not the parent's principal, or the parent has ended, rests, or allows no more links.
@@ -152,7 +150,7 @@ class Delegating:
     def list_mandates(
         self, *, principal: str | None = None, holder: str | None = None, at: datetime | None = None
     ) -> list[Mandate]:
-        """All mandates, or those of one principal or in one holder's hands, ended ones too; ``at``: as recorded then."""
+        """All mandates, or one principal's, or those in one holder's hands, ended ones too; ``at``: as recorded then."""
         query = select(mandates) if at is None else as_of(mandates, at)
         given = {"principal": principal, "holder": holder}
         with self._database.reading() as connection:

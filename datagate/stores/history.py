@@ -12,7 +12,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, Row, Select, Table, Text, and_, func, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Row,
+    Select,
+    Table,
+    Text,
+    and_,
+    func,
+    select,
+)
 
 from datagate.stores.tables import Instant, Name, consents, entitlements, mandates, metadata
 

@@ -64,8 +64,8 @@ def _from_1_to_2(database: StateDatabase, connection: Connection) -> None:
         source = next(table for table in metadata.tables.values() if table.name == name)
         columns = [column.name for column in source.columns]
         found = select(*about, *(source.c[column] for column in columns))
-        names = ["present", "recorded_at", "recorded_by", "why", *columns]
-        connection.execute(insert(history).from_select(names, found, include_defaults=False))
+        into = ["present", "recorded_at", "recorded_by", "why", *columns]
+        connection.execute(insert(history).from_select(into, found, include_defaults=False))
     if database.is_sqlite:
         run(connection, sqlite.create_statements())
     if not database.is_postgres:
@@ -74,8 +74,8 @@ def _from_1_to_2(database: StateDatabase, connection: Connection) -> None:
     run(connection, ["DROP INDEX datagate.consents_by_number", "DROP INDEX datagate.consents_by_purpose"])
     for index in consents.indexes:
         index.create(connection)
-    for table, name, condition in _CHECKS_IN_2:
-        run(connection, [f"ALTER TABLE datagate.{table} ADD CONSTRAINT {name} CHECK ({condition})"])
+    for checked, check, condition in _CHECKS_IN_2:
+        run(connection, [f"ALTER TABLE datagate.{checked} ADD CONSTRAINT {check} CHECK ({condition})"])
     services = connection.execute(_READERS, {"table": "datagate.epochs"}).scalars().all()
     readers = connection.execute(_READERS, {"table": "datagate.mandates"}).scalars().all()
     run(connection, postgres.create_statements())

@@ -47,7 +47,9 @@ def facts(connection: Connection, caller: Caller, instant: datetime) -> Facts:
         parties |= {mandate.principal, mandate.holder}
     grants = connection.execute(_GRANTS, {"parties": sorted({caller.principal, caller.actor.id})}).all()
     turns = [time for row in grants for time in (row.valid_from, row.valid_until)]
-    turns += [time for each in chain for time in (each.valid_from, each.valid_until, each.revoked_at, each.suspended_at)]
+    turns += [
+        time for each in chain for time in (each.valid_from, each.valid_until, each.revoked_at, each.suspended_at)
+    ]
     return Facts(
         principal=_in_force(grants, caller.principal, instant),
         actor=_in_force(grants, caller.actor.id, instant),

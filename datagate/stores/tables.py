@@ -2,7 +2,7 @@
 
 On PostgreSQL they stand in the schema ``datagate``, elsewhere in the connection's own schema. These tables hold the
 present, and decisions read nothing else; every change of them is one more fact in the history beside them
-(`datagate.stores.history`), which only grows. Plain SQL may change them: triggers write the facts and advance the epochs.
+(`datagate.stores.history`), which only grows. Plain SQL may change them: triggers write facts and advance epochs.
 
 ``datagate.consents`` is read inside rewritten statements: ``data_subject`` is the key of the row's data subject cast to
 text, ``purpose`` a node of the purpose tree, ``granted`` the answer (false: refused or withdrawn), in force from

@@ -1,4 +1,4 @@
-"""Consent records in the shape of ISO/IEC TS 27560: what goes out comes back, and what is of another shape is refused."""
+"""Consent records in the shape of ISO/IEC TS 27560: what goes out comes back, another shape is refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def _consents(draw: st.DrawFn) -> Consent:
         Purpose(draw(_names)),
         granted,
         start,
-        draw(st.none() | st.timedeltas(timedelta(microseconds=1), timedelta(days=40000)).map(lambda long: start + long)),
+        draw(
+            st.none() | st.timedeltas(timedelta(microseconds=1), timedelta(days=40000)).map(lambda long: start + long)
+        ),
         draw(_limits) if granted else None,
         draw(_limits) if granted else None,
         draw(st.none() | _names),

@@ -46,7 +46,8 @@ _CHANGES = {
     "mandate handed to another": ("UPDATE datagate.mandates SET holder = 'bot'", {"bob", "acc", "bot"}),
     "mandate delete": ("DELETE FROM datagate.mandates", {"bob", "acc"}),
     "consent": (
-        "INSERT INTO datagate.consents (data_subject, purpose, granted, valid_from, valid_until) VALUES ('1', 'tax', true, '2026-01-01 00:00:00.000000', NULL)",
+        "INSERT INTO datagate.consents (data_subject, purpose, granted, valid_from, valid_until)"
+        " VALUES ('1', 'tax', true, '2026-01-01 00:00:00.000000', NULL)",
         set(),
     ),
 }
@@ -143,7 +144,9 @@ def test_replacing_a_mandate_on_sqlite_advances_those_it_belonged_to(peopled: St
     """SQLite's INSERT OR REPLACE deletes without a DELETE trigger; the old parties are advanced all the same."""
     if peopled.on_postgres:
         with pytest.raises(exc.ProgrammingError):
-            peopled.run(f"INSERT OR REPLACE INTO datagate.mandates {_COLUMNS} VALUES " + _MANDATE.format("m1", "ann", "bot"))
+            peopled.run(
+                f"INSERT OR REPLACE INTO datagate.mandates {_COLUMNS} VALUES " + _MANDATE.format("m1", "ann", "bot")
+            )
         return
     before = _epochs(peopled.store)
     peopled.run(f"INSERT OR REPLACE INTO datagate.mandates {_COLUMNS} VALUES " + _MANDATE.format("m1", "ann", "bot"))
@@ -162,7 +165,7 @@ def test_creating_again_changes_nothing(peopled: State) -> None:
 def test_state_of_another_version_is_refused(state: State) -> None:
     """A newer layout is named, and left alone, whatever is asked; an older one is to be migrated first."""
     try:
-        for version, words in ((99, "version 99, which a newer datagate made"), (1, "version 1; .*datagate init")):
+        for version, words in ((99, "version 99, which a newer datagate made"), (1, r"version 1; .*datagate init")):
             state.run(f"UPDATE datagate.schema_version SET version = {version}")
             for ask in (
                 lambda store: store.facts(Caller.of("ann")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import exc
@@ -124,14 +125,15 @@ def test_uses_are_counted_for_the_whole_chain(state: State) -> None:
     part = store.issue_mandate(
         "h7", "bot", "s", purposes=["tax"], mandate_id="h7b", parent="h7a", max_uses=5, actor_kinds=["agent"]
     )
-    assert (part.max_uses, part.actor_kinds) == (5, {ActorKind.AGENT})
+    assert (part.max_uses, part.actor_kinds) == (5, frozenset({ActorKind.AGENT}))
     assert [store.use_mandates((part, top), session) for session in ("s1", "s1", "s2")] == [None] * 3
     assert store.use_mandates((part, top), "s3") == "h7a"
     assert (store.uses_of("h7a"), store.uses_of("h7b")) == (2, 2)
     assert store.use_mandates((part, top), "s2") is None
-    for wrong in ({"max_uses": 0}, {"actor_kinds": []}, {"actor_kinds": ["robot"]}):
+    wrongs: list[dict[str, Any]] = [{"max_uses": 0}, {"actor_kinds": []}, {"actor_kinds": ["robot"]}]
+    for wrong in wrongs:
         with pytest.raises(StateError):
-            store.issue_mandate("h7", "acc", "s", purposes=["tax"], **wrong)  # type: ignore[arg-type]
+            store.issue_mandate("h7", "acc", "s", purposes=["tax"], **wrong)
 
 
 def test_uses_do_not_race(state: State) -> None:

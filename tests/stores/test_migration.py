@@ -53,7 +53,7 @@ def test_postgresql(empty_dsn: str) -> None:
         )
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(empty_dsn))
     store = StateStore(engine, clock=lambda: NOW)
-    with pytest.raises(StateError, match="version 1; .* migrate it with: datagate init"):
+    with pytest.raises(StateError, match=r"version 1; .* migrate it with: datagate init"):
         store.list_mandates()
     store.create()
     _holds_all(store)
@@ -97,8 +97,8 @@ def test_what_is_migrated_is_what_is_created(empty_dsn: str) -> None:
                 " SELECT 'trigger', tgrelid::regclass::text, tgname, tgenabled::text FROM pg_trigger"
                 " WHERE NOT tgisinternal UNION ALL SELECT 'index', tablename, indexdef, '' FROM pg_indexes"
                 " WHERE schemaname = 'datagate' UNION ALL SELECT 'check', conrelid::regclass::text,"
-                " pg_get_constraintdef(oid), conname FROM pg_constraint WHERE conname IN ('consents_limits', 'mandates_uses')"
-                " ORDER BY 1, 2, 3, 4"
+                " pg_get_constraintdef(oid), conname FROM pg_constraint"
+                " WHERE conname IN ('consents_limits', 'mandates_uses') ORDER BY 1, 2, 3, 4"
             ).fetchall()
 
     StateStore(engine).create()
@@ -114,9 +114,7 @@ def test_what_is_migrated_is_what_is_created(empty_dsn: str) -> None:
 
 def test_a_migration_is_whole_or_not_at_all(empty_dsn: str) -> None:
     """What cannot be migrated stays as it was, of its old version."""
-    engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(empty_dsn), poolclass=NullPool
-    )
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(empty_dsn), poolclass=NullPool)
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute((HERE / "state_v1_postgresql.sql").read_bytes())
         connection.execute("CREATE TABLE datagate.mandate_uses (of_somebody_else int)")

@@ -224,7 +224,7 @@ class Interpreter:
         data_subject = answers.key(row, ("column", policy.data_subject))
         who = None if data_subject is None else str(data_subject)
         actor = standing.actor
-        # In person the actor is the principal; the wider standings of a mandate are asked too, the principal's among them.
+        # In person the actor is the principal; of a mandate the wider standings are asked too, that one among them.
         parties = [frozenset({str(actor.id)}) | actor.own.roles]
         return self._consents.given(who, self._asked.purposes, _tags(clause.rule, policy), parties)
 

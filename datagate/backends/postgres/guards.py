@@ -43,7 +43,8 @@ PURPOSES = Binding("facts.purposes", ValueType.TEXT_ARRAY)
 """The purposes whose consents the statement reads; none where it reads no consent."""
 
 STILL_CURRENT = Fragment.of(
-    "CASE WHEN pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read committed'::pg_catalog.text"
+    "CASE WHEN pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=)"
+    " 'read committed'::pg_catalog.text"
     " AND EXISTS (SELECT 1 FROM datagate.epochs AS e WHERE e.party OPERATOR(pg_catalog.=) ",
     PARTY,
     " AND e.value OPERATOR(pg_catalog.=) ",

@@ -123,9 +123,7 @@ def suspend(
 
 
 @mandate.command("resume")
-def resume(
-    mandate_id: MandateId, dsn: OptionalDsn = None, state: State = None, by: By = None, why: Why = None
-) -> None:
+def resume(mandate_id: MandateId, dsn: OptionalDsn = None, state: State = None, by: By = None, why: Why = None) -> None:
     """End a mandate's suspension."""
     with store(dsn, state) as found:
         found.resume_mandate(mandate_id, by=by, why=why)
@@ -182,7 +180,9 @@ def tree(
     known = {each.id: each for each in every}
     tops = [each for each in every if each.parent not in known and principal in (None, each.principal)]
     lines = [
-        (depth, each, _standing(each, known, when)) for top in tops for depth, each in _below(top, every, 0, frozenset())
+        (depth, each, _standing(each, known, when))
+        for top in tops
+        for depth, each in _below(top, every, 0, frozenset())
     ]
     if format_ is not Format.TABLE:
         names = ("depth", "id", "parent", "principal", "holder", "scope", "state")
@@ -252,7 +252,7 @@ def caller_history(
     with store(dsn, state) as found:
         entitled = _changes(found.entitlement_history(party), lambda each: (each.kind, each.name))
         handed = _changes(found.mandate_history(), lambda each: each.id)
-    records = [
+    records: list[tuple[Any, ...]] = [
         (fact.recorded_at, fact.recorded_by, fact.why, change, fact.what.kind.value, fact.what.name)
         for fact, change in entitled
     ]
@@ -319,9 +319,7 @@ def _mandate_cells(each: Mandate) -> tuple[object, ...]:
     return (each.id, each.principal, each.holder, each.scope, *times)
 
 
-def _below(
-    top: Mandate, every: Sequence[Mandate], depth: int, above: frozenset[str]
-) -> Iterable[tuple[int, Mandate]]:
+def _below(top: Mandate, every: Sequence[Mandate], depth: int, above: frozenset[str]) -> Iterable[tuple[int, Mandate]]:
     yield depth, top
     # A loop that plain SQL made is shown once.
     for each in every:
