@@ -1,9 +1,9 @@
 """What the state costs at size: ``python -m benchmarks.scale [--json FILE] [--check] [--quick] [--data-subjects N]``.
 
 Ten million data subjects with an answer for each of five purposes, one million entitlements, 100,000 live mandates
-(`--quick`: a hundredth). A point statement and an analyst's aggregate over all, behind two gates: with policies that ask
-for consent, by an actor under a mandate; and with the same policies without consent, by the principal in person. Then
-what tables and indexes take on the disk, history included.
+(`--quick`: a hundredth). A point statement and an analyst's aggregate over all, behind two gates: with policies that
+ask for consent, by an actor under a mandate; and with the same policies without consent, by the principal in person.
+Then what tables and indexes take on the disk, history included.
 
 Which layout consents have was chosen by the table "layouts", which is measured on every run, by hand-written joins that
 are the same but for what they read (1,000,000 data subjects, of whom 69 % consent; ms for the analyst's aggregate):
@@ -90,7 +90,8 @@ SELECT i::text, '{purpose}', i % 5 <> 0, timestamptz '2020-01-01 00:00+00',
 """
 _ENTITLEMENTS = """
 INSERT INTO datagate.entitlements (principal, kind, name, value, valid_from)
-SELECT 'p' || i, 'attribute', 'regions', '["EU"]', timestamptz '2020-01-01 00:00+00' FROM generate_series(1, {count}) AS i
+SELECT 'p' || i, 'attribute', 'regions', '["EU"]', timestamptz '2020-01-01 00:00+00'
+  FROM generate_series(1, {count}) AS i
 """
 _MANDATES = """
 INSERT INTO datagate.mandates
@@ -111,7 +112,8 @@ CREATE TABLE bench.partition AS SELECT data_subject_number AS number, granted, v
 CREATE UNIQUE INDEX ON bench.partition (number) INCLUDE (granted, valid_from, valid_until);
 """
 _BITMAP = """
-CREATE TABLE bench.bitmap AS SELECT block, decode(string_agg(lpad(to_hex(bits), 2, '0'), '' ORDER BY byte), 'hex') AS yes
+CREATE TABLE bench.bitmap AS
+SELECT block, decode(string_agg(lpad(to_hex(bits), 2, '0'), '' ORDER BY byte), 'hex') AS yes
   FROM (SELECT i >> 13 AS block, (i & 8191) >> 3 AS byte,
                coalesce(sum(CASE WHEN i % 5 <> 0 AND i % 7 <> 0 AND i <= {count} THEN 1 << (i & 7)::int END), 0) AS bits
           FROM generate_series(0::bigint, (({count} >> 13) + 1) * 8192 - 1) AS i GROUP BY 1, 2) AS bytes
@@ -176,7 +178,9 @@ def policies(*, consent: bool) -> Iterator[Path]:
         yield Path(directory)
 
 
-def _run(connection: psycopg.Connection[tuple[object, ...]], gate: Gate, caller: Caller, text: str, *own: object) -> Run:
+def _run(
+    connection: psycopg.Connection[tuple[object, ...]], gate: Gate, caller: Caller, text: str, *own: object
+) -> Run:
     admitted = gate.session(caller, frontend="benchmark").admit(text)
     return runner(connection, admitted.text, (*own, *admitted.parameters))
 

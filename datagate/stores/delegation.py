@@ -150,7 +150,7 @@ class Delegating:
     def list_mandates(
         self, *, principal: str | None = None, holder: str | None = None, at: datetime | None = None
     ) -> list[Mandate]:
-        """All mandates, or one principal's, or those in one holder's hands, ended ones too; ``at``: as recorded then."""
+        """All mandates, or one principal's, or those in one holder's hands, ended ones too; ``at``: as of then."""
         query = select(mandates) if at is None else as_of(mandates, at)
         given = {"principal": principal, "holder": holder}
         with self._database.reading() as connection:

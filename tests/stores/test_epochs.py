@@ -46,8 +46,10 @@ _CHANGES = {
     "mandate handed to another": ("UPDATE datagate.mandates SET holder = 'bot'", {"bob", "acc", "bot"}),
     "mandate delete": ("DELETE FROM datagate.mandates", {"bob", "acc"}),
     "consent": (
-        "INSERT INTO datagate.consents (data_subject, purpose, granted, valid_from, valid_until)"
-        " VALUES ('1', 'tax', true, '2026-01-01 00:00:00.000000', NULL)",
+        (
+            "INSERT INTO datagate.consents (data_subject, purpose, granted, valid_from, valid_until)"
+            " VALUES ('1', 'tax', true, '2026-01-01 00:00:00.000000', NULL)"
+        ),
         set(),
     ),
 }

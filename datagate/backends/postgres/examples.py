@@ -264,6 +264,7 @@ def _chain(case: ExampleCase, caller: Caller, instant: datetime) -> tuple[Mandat
             revoked_at=ended if given.state is MandateState.REVOKED else None,
             parent=None,
             sub_delegable=0,
+            suspended_at=ended if given.state is MandateState.SUSPENDED else None,
         ),
     )
 

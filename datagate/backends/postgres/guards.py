@@ -80,6 +80,12 @@ SourceOf = Callable[[Relation], str]
 """The text of a FROM item that has a relation's rows."""
 
 
+_IN_FORCE = (
+    " AND k.valid_from OPERATOR(pg_catalog.<=) pg_catalog.statement_timestamp()"
+    " AND (k.valid_until IS NULL OR k.valid_until OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp())"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Compiler:
     decision: Decision
@@ -128,25 +134,26 @@ class _Compiler:
             consenting = Binding(f"consenting.{asked}", ValueType.TEXT_ARRAY)
             return Fragment.of(f"{key} OPERATOR(pg_catalog.=) ANY(", consenting, ")")
         *nearer, root = [Binding(f"purpose.{purpose}", ValueType.TEXT) for purpose in consent.purposes]
-        counts = self._counts(consent)
-        out = self._answer(key, root, counts)
+        limits = self._limits(consent)
+        yes, no = Fragment.of("k.granted", _IN_FORCE, limits), Fragment.of("NOT (k.granted", limits, ")", _IN_FORCE)
+        out = self._answer(key, root, yes)
         for purpose in reversed(nearer):
             out = Fragment.of(
-                self._answer(key, purpose, counts),
+                self._answer(key, purpose, yes),
                 " OR (NOT ",
-                self._answer(key, purpose, Fragment.of("NOT (", counts, ")")),
+                self._answer(key, purpose, no),
                 " AND (",
                 out,
                 "))",
             )
         return out
 
-    def _counts(self, consent: ConsentLive) -> Fragment:
-        """Whether an answer is a yes for what is asked; never NULL."""
+    def _limits(self, consent: ConsentLive) -> Fragment:
+        """That a yes takes in what is asked; never NULL."""
         recipients = Binding(consent.recipients, ValueType.TEXT_ARRAY)
         tags = ", ".join(map(literal, consent.tags))
         return Fragment.of(
-            "k.granted AND (k.categories IS NULL OR k.categories OPERATOR(pg_catalog.@>)"
+            " AND (k.categories IS NULL OR k.categories OPERATOR(pg_catalog.@>)"
             f" ARRAY[{tags}]::pg_catalog.text[]) AND (k.recipients IS NULL OR k.recipients OPERATOR(pg_catalog.&&) ",
             recipients,
             ")",
@@ -160,8 +167,7 @@ class _Compiler:
             purpose,
             f" AND k.{own} OPERATOR(pg_catalog.=) {key} AND ",
             wanted,
-            " AND k.valid_from OPERATOR(pg_catalog.<=) pg_catalog.statement_timestamp()"
-            " AND (k.valid_until IS NULL OR k.valid_until OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp()))",
+            ")",
         )
 
     def _refers_to(self, there: RefersTo, alias: str, depth: int) -> Fragment:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -26,13 +25,11 @@ from datagate.frontends.cli.options import (
     words,
 )
 from datagate.frontends.cli.results import print_records
+from datagate.frontends.cli.values import known_names, scope_parameters, values_of
 from datagate.model.caller import ActorKind
 from datagate.model.facts import ANY_KIND
-from datagate.model.policy import PolicySet
-from datagate.model.values import AttributeValue, ValueType
-from datagate.policy.cells import attribute_value
-from datagate.policy.report import suggestion
-from datagate.stores.encoding import decode, encode, encode_parameters
+from datagate.model.values import ValueType
+from datagate.stores.encoding import encode, encode_parameters
 from datagate.stores.records import EntitlementKind
 
 entitle = typer.Typer(no_args_is_help=True, help="Grant and withdraw roles and attributes.")
@@ -94,9 +91,9 @@ def grant(
         raise typer.BadParameter("grant at least one role or attribute", param_hint="--role / --attribute")
     known = words(policies)
     start, end = instant(valid_from, "--from"), instant(valid_until, "--until")
-    values = _values(attribute or (), None if known is None else known.attributes, "attribute")
+    values = values_of(attribute or (), None if known is None else known.attributes, "attribute")
     if known is not None:
-        _known("role", role or (), known.roles)
+        known_names("role", role or (), known.roles)
     with store(dsn, state) as found:
         for name in role or ():
             found.grant_role(principal, name, valid_from=start, valid_until=end, by=by, why=why)
@@ -171,9 +168,9 @@ def give_consent(
     """Record a data subject's yes for a purpose, and what that contains."""
     known = words(policies)
     if known is not None:
-        _known("purpose", [purpose], known.purposes.parents)
+        known_names("purpose", [purpose], known.purposes.parents)
     if known is not None:
-        _known("tag", category or (), known.tags)
+        known_names("tag", category or (), known.tags)
     start, end = instant(valid_from, "--from"), instant(valid_until, "--until")
     with store(dsn, state) as found:
         found.give_consent(
@@ -203,7 +200,7 @@ def withdraw_consent(
     """Record a data subject's no for a purpose; it also stands against a yes for a purpose that contains this."""
     known = words(policies)
     if known is not None:
-        _known("purpose", [purpose], known.purposes.parents)
+        known_names("purpose", [purpose], known.purposes.parents)
     with store(dsn, state) as found:
         found.withdraw_consent(data_subject, purpose, at=instant(valid_from, "--from"), by=by, why=why)
 
@@ -271,9 +268,9 @@ def issue_mandate(
     known = words(policies)
     types: Mapping[str, ValueType] | None = None
     if known is not None:
-        types = _scope_parameters(known, scope)
-        _known("purpose", purpose, known.purposes.parents)
-    parameters = _values(parameter or (), types, "parameter")
+        types = scope_parameters(known, scope)
+        known_names("purpose", purpose, known.purposes.parents)
+    parameters = values_of(parameter or (), types, "parameter")
     missing = sorted(set(types or ()) - set(parameters))
     if missing:
         raise StateError(f"the scope {scope} needs the parameter {missing[0]}: add --parameter {missing[0]}=…")
@@ -349,54 +346,3 @@ def list_mandates(
 
 def _names(names: Sequence[str] | None) -> str | None:
     return None if names is None else json.dumps(list(names), ensure_ascii=False)
-
-
-def _known(kind: str, names: Sequence[str], known: Collection[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise StateError(f"the policies know no {kind} {name!r}; {suggestion(name, known)}")
-
-
-def _scope_parameters(known: PolicySet, scope: str) -> Mapping[str, ValueType]:
-    _known("scope", [scope], known.scopes)
-    return dict(known.scopes[scope].parameters)
-
-
-def _values(given: Sequence[str], types: Mapping[str, ValueType] | None, kind: str) -> dict[str, AttributeValue]:
-    """The values in ``name=value`` pairs; of the declared types, where those are known."""
-    out: dict[str, AttributeValue] = {}
-    for pair in given:
-        name, equals, text = pair.partition("=")
-        if not name or not equals:
-            raise typer.BadParameter(f"{pair!r} is not of the form name=value", param_hint=f"--{kind}")
-        if types is None:
-            out[name] = _untyped(text)
-        else:
-            _known(kind, [name], types)
-            out[name] = _typed(name, text, types[name], kind)
-    return out
-
-
-def _untyped(text: str) -> AttributeValue:
-    """What JSON says, with the state's own tags for dates and the like; what is no JSON is text."""
-    try:
-        return decode(text)
-    except StateError:
-        return text
-
-
-def _typed(name: str, text: str, type_: ValueType, kind: str) -> AttributeValue:
-    try:
-        found: object = json.loads(text, parse_float=Decimal)
-    except ValueError:
-        found = text
-    # A plain number is text where text is declared.
-    if not type_.is_array and not isinstance(found, str) and type_ in _SPELLED_AS_TEXT:
-        found = text
-    try:
-        return attribute_value(found, type_)
-    except ValueError as error:
-        raise StateError(f"{kind} {name!r}: {error}") from None
-
-
-_SPELLED_AS_TEXT = frozenset({ValueType.TEXT, ValueType.DATE, ValueType.TIMESTAMPTZ, ValueType.UUID, ValueType.BYTEA})
