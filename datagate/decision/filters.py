@@ -98,6 +98,8 @@ def consent_purposes(decision: Decision) -> Iterator[Purpose]:
     for column in decision.columns:
         for case in column.cases:
             yield from _purposes(case.when)
+    for write in decision.writes:
+        yield from _purposes(write.when)
 
 
 def _purposes(condition: Filter) -> Iterator[Purpose]:

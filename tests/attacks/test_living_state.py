@@ -72,7 +72,7 @@ def test_a_limited_yes_is_no_yes_to_more(bank: Bank) -> None:
 
 
 def test_a_mandate_is_used_up(bank: Bank) -> None:
-    """As many sessions as it has uses, with as many statements as each likes; then none, and an explanation is no use."""
+    """As many sessions as it has uses, each with as many statements as it likes; an explanation is no use."""
     bank.store.issue_mandate("cora", "bot", "assistant", **MANDATE, max_uses=2, mandate_id="used-1")
     caller = Caller.of("cora", actor="bot", actor_kind="agent", mandate="used-1", purpose="assistance")
     bank.gate.session(caller, frontend="test").explain(COUNT)
