@@ -33,8 +33,8 @@ def implies(strong: Filter, weak: Filter) -> bool:
     if isinstance(strong, Where) and isinstance(weak, Where):
         return strong.predicate.text == weak.predicate.text and strong.bindings == weak.bindings
     if isinstance(strong, ConsentLive) and isinstance(weak, ConsentLive):
-        alike = replace(strong, tags=weak.tags) == weak
-        return alike and set(weak.tags) <= set(strong.tags)
+        narrower = set(weak.tags) <= set(strong.tags) and set(weak.recipients) <= set(strong.recipients)
+        return narrower and _same_answer(strong, weak)
     if isinstance(strong, RefersTo) and isinstance(weak, RefersTo):
         same_row = strong.relation == weak.relation and strong.on == weak.on
         return same_row and implies(strong.filter, weak.filter)
@@ -46,6 +46,8 @@ def all_of(*parts: Filter) -> Filter:
     kept: list[Filter] = []
     for part in parts:
         for conjunct in _conjuncts(part):
+            if isinstance(conjunct, ConsentLive):
+                conjunct, kept = _as_one(conjunct, kept)
             if any(implies(other, conjunct) for other in kept):
                 continue
             kept = [other for other in kept if not implies(conjunct, other)]
@@ -89,7 +91,7 @@ def binding_names(condition: Filter) -> Iterator[str]:
             for part in condition.parts:
                 yield from binding_names(part)
         case ConsentLive():
-            yield condition.recipients
+            yield from condition.recipients
 
 
 def consent_purposes(decision: Decision) -> Iterator[Purpose]:
@@ -113,6 +115,23 @@ def _purposes(condition: Filter) -> Iterator[Purpose]:
                 yield from _purposes(part)
         case Where():
             return
+
+
+def _same_answer(one: ConsentLive, other: ConsentLive) -> bool:
+    return (one.column, one.purposes) == (other.column, other.purposes)
+
+
+def _as_one(consent: ConsentLive, others: list[Filter]) -> tuple[ConsentLive, list[Filter]]:
+    """The consent with those that ask about the same answer in it, and the rest: one look-up says all of them."""
+    rest: list[Filter] = []
+    for other in others:
+        if isinstance(other, ConsentLive) and _same_answer(consent, other):
+            tags = tuple(sorted({*consent.tags, *other.tags}))
+            recipients = tuple(sorted({*consent.recipients, *other.recipients}))
+            consent = replace(consent, tags=tags, recipients=recipients)
+        else:
+            rest.append(other)
+    return consent, rest
 
 
 def _conjuncts(condition: Filter) -> tuple[Filter, ...]:

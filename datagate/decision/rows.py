@@ -35,4 +35,5 @@ def _consent(rule: Rule, policy: RelationPolicy, standing: Standing, ledger: Led
     touched = rule.show | rule.insert | rule.update
     # A restrict shows nothing by itself, and a permit to delete touches whole rows: all columns are meant.
     tags = {tag for column, tag in policy.columns if not touched or column in touched}
-    return ConsentLive(policy.data_subject, standing.purposes, tuple(sorted(tags)), ledger.recipients(standing.actor))
+    recipients = (ledger.recipients(standing.actor),)
+    return ConsentLive(policy.data_subject, standing.purposes, tuple(sorted(tags)), recipients)

@@ -180,12 +180,12 @@ class Rights:
         return _bound(binding, decisions)
 
     def _consenting(
-        self, purpose: str, recipients: str, *tags: str, decisions: tuple[Decision, ...]
+        self, purpose: str, recipients: list[str], tags: list[str], *, decisions: tuple[Decision, ...]
     ) -> tuple[str, ...]:
         """The data subjects who consent, where the statement cannot ask by itself."""
-        names = _bound(Binding(recipients, ValueType.TEXT_ARRAY), decisions)
+        parties = [frozenset(_bound(Binding(name, ValueType.TEXT_ARRAY), decisions)) for name in recipients]
         chain = self.shared.policies.purposes.chain(Purpose(purpose))
-        return self.shared.state.consenting(chain, self.instant, tags=tags, recipients=frozenset(map(str, names)))
+        return self.shared.state.consenting(chain, self.instant, tags=tags, parties=parties)
 
 
 def _bound(binding: Binding, decisions: tuple[Decision, ...]) -> Any:

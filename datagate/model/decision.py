@@ -42,14 +42,14 @@ class ConsentLive:
 
     ``purposes`` runs from the caller's purpose up to the root; the nearest answer counts. A yes that is limited to
     categories is a yes here only if it takes in all of ``tags``; one that is limited to recipients, only if it names
-    one of those that the binding ``recipients`` holds. A limited yes that is none here is a no: it does not let a yes
-    for a wider purpose count.
+    somebody of each list that the bindings ``recipients`` hold. A limited yes that is none here is a no: it does not
+    let a yes for a wider purpose count.
     """
 
     column: str
     purposes: tuple[Purpose, ...]
     tags: tuple[str, ...]
-    recipients: str
+    recipients: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,18 +116,19 @@ class Consenting:
         instant: datetime,
         *,
         tags: Collection[str] = (),
-        recipients: Collection[str] = (),
+        parties: Collection[Collection[str]] = (),
     ) -> tuple[str, ...]:
         """The data subjects whose nearest answer is a yes that counts, at an instant.
 
-        ``purposes`` runs up to the root; ``tags`` are what is to be shown, ``recipients`` the names of who asks.
+        ``purposes`` runs up to the root; ``tags`` are what is to be shown, ``parties`` who is to get it, each by
+        its names.
         """
         nearest: dict[str, bool] = {}
         for purpose in purposes:
             for answer in self.list_consents(purpose=purpose):
                 ended = answer.valid_until is not None and answer.valid_until <= instant
                 if answer.valid_from <= instant and not ended:
-                    nearest.setdefault(answer.data_subject, _counts(answer, tags, recipients))
+                    nearest.setdefault(answer.data_subject, _counts(answer, tags, parties))
         return tuple(data_subject for data_subject, granted in nearest.items() if granted)
 
     def _answer(
@@ -184,7 +185,8 @@ def _limits(what: str, names: Iterable[str] | None) -> tuple[str, ...] | None:
     return None if names is None else tuple(sorted({name_of(what, name) for name in names}))
 
 
-def _counts(answer: Consent, tags: Collection[str], recipients: Collection[str]) -> bool:
+def _counts(answer: Consent, tags: Collection[str], parties: Collection[Collection[str]]) -> bool:
     if answer.categories is not None and not set(tags) <= set(answer.categories):
         return False
-    return answer.granted and (answer.recipients is None or not set(recipients).isdisjoint(answer.recipients))
+    named = answer.recipients
+    return answer.granted and (named is None or all(not set(names).isdisjoint(named) for names in parties))

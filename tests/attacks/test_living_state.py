@@ -56,7 +56,7 @@ def test_a_limited_yes_is_no_yes_to_more(bank: Bank) -> None:
     bank.store.give_consent("5", "marketing.email")
     bank.store.give_consent("5", "marketing")
     with_all = counted(bank, ana)
-    answers = [
+    answers: list[dict[str, Any]] = [
         {"categories": ["name", "email", "identifier", "plain"]},
         {"recipients": ["analyst"]},
         {"recipients": ["ana"]},
@@ -64,7 +64,13 @@ def test_a_limited_yes_is_no_yes_to_more(bank: Bank) -> None:
     for limits in answers:
         bank.store.give_consent("5", "marketing.email", **limits)
         assert counted(bank, ana) == with_all
-    for limits in ({"categories": ["name"]}, {"categories": []}, {"recipients": ["zoe"]}, {"recipients": []}):
+    refused: list[dict[str, Any]] = [
+        {"categories": ["name"]},
+        {"categories": []},
+        {"recipients": ["zoe"]},
+        {"recipients": []},
+    ]
+    for limits in refused:
         bank.store.give_consent("5", "marketing.email", **limits)
         assert counted(bank, ana) != with_all
     bank.store.withdraw_consent("5", "marketing.email")
@@ -102,4 +108,4 @@ def test_a_mandate_rests(bank: Bank) -> None:
         assert connection.execute(COUNT).fetchone() == (1,)
     with pytest.raises(Refused, match="not in force"):
         counted(bank, Caller.of("cora", actor="bot", actor_kind="person", mandate="rest-1", purpose="assistance"))
-    assert bank.audit.records[-1].reason.startswith("mandate-actor-kind")
+    assert str(bank.audit.records[-1].reason).startswith("mandate-actor-kind")

@@ -130,7 +130,7 @@ class _Compiler:
         if self.consents_relation is not None and column is not None and column.base_type in _WHOLE_NUMBERS:
             key = f"{_spell(alias)}.{quote(consent.column)}"
         if self.consents_relation is None:
-            asked = json.dumps([consent.purposes[0], consent.recipients, *consent.tags])
+            asked = json.dumps([consent.purposes[0], consent.recipients, consent.tags])
             consenting = Binding(f"consenting.{asked}", ValueType.TEXT_ARRAY)
             return Fragment.of(f"{key} OPERATOR(pg_catalog.=) ANY(", consenting, ")")
         *nearer, root = [Binding(f"purpose.{purpose}", ValueType.TEXT) for purpose in consent.purposes]
@@ -150,12 +150,15 @@ class _Compiler:
 
     def _limits(self, consent: ConsentLive) -> Fragment:
         """That a yes takes in what is asked; never NULL."""
-        recipients = Binding(consent.recipients, ValueType.TEXT_ARRAY)
+        named = [
+            Fragment.of("k.recipients OPERATOR(pg_catalog.&&) ", Binding(name, ValueType.TEXT_ARRAY))
+            for name in consent.recipients
+        ]
         tags = ", ".join(map(literal, consent.tags))
         return Fragment.of(
             " AND (k.categories IS NULL OR k.categories OPERATOR(pg_catalog.@>)"
-            f" ARRAY[{tags}]::pg_catalog.text[]) AND (k.recipients IS NULL OR k.recipients OPERATOR(pg_catalog.&&) ",
-            recipients,
+            f" ARRAY[{tags}]::pg_catalog.text[]) AND (k.recipients IS NULL OR ",
+            Fragment.join(" AND ", named),
             ")",
         )
 

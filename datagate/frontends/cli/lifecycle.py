@@ -261,7 +261,8 @@ def caller_history(
         for fact, change in handed
         if party in (fact.what.principal, fact.what.holder)
     ]
-    print_records((*_ABOUT, "what", "name"), sorted(records, key=lambda each: each[0]), format_)
+    records.sort(key=lambda each: each[0])
+    print_records((*_ABOUT, "what", "name"), records, format_)
 
 
 def _print_facts(
