@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from datagate.backends.postgres.catalog_guards import CatalogGuards
 from datagate.backends.postgres.catalog_views import is_engine_view
-from datagate.backends.postgres.guards import CAPTURED, EPOCH, PARTIES, PARTY, VALID_UNTIL, compile_target
+from datagate.backends.postgres.guards import (
+    CAPTURED,
+    EPOCH,
+    PARTIES,
+    PARTY,
+    PURPOSES,
+    VALID_UNTIL,
+    compile_target,
+)
 from datagate.decision import decide
+from datagate.decision.filters import consent_purposes
 from datagate.decision.writes import not_writable
 from datagate.errors import InternalError, Refused, UndefinedColumn, UnsupportedConstruct
 from datagate.gate.shared import CONSENTS, Shared
@@ -17,6 +29,7 @@ from datagate.model.fragment import Binding
 from datagate.model.guard import Guard, Target, TargetKey
 from datagate.model.names import Purpose, RelationName
 from datagate.model.policy import Action
+from datagate.model.values import ValueType
 from datagate.sql.views import Seen
 
 CALLER_LEVEL = {
@@ -25,6 +38,9 @@ CALLER_LEVEL = {
     DenyReason.MANDATE_ENDED: "the mandate of this session is not in force",
     DenyReason.MANDATE_REVOKED: "the mandate of this session is not in force",
     DenyReason.MANDATE_NOT_YET: "the mandate of this session is not in force",
+    DenyReason.MANDATE_SUSPENDED: "the mandate of this session is not in force",
+    DenyReason.MANDATE_USED_UP: "the mandate of this session is not in force",
+    DenyReason.MANDATE_ACTOR: "the mandate of this session is not in force",
     DenyReason.MANDATE_CHAIN: "the mandate of this session is not in force",
     DenyReason.MANDATE_PURPOSE: "the mandate of this session does not cover its purpose",
 }
@@ -152,17 +168,32 @@ class Rights:
             return self.facts.epoch.value
         if binding == VALID_UNTIL:
             return self.facts.valid_until
+        if binding == PURPOSES:
+            return tuple(sorted({purpose for decision in decisions for purpose in consent_purposes(decision)}))
         root, _, rest = binding.name.partition(".")
         if root == "key":
             return self.shared.keyring.binding(binding.name).value
         if root == "purpose" and rest:
             return rest
         if root == "consenting":
-            return self.shared.state.consenting(self.shared.policies.purposes.chain(Purpose(rest)), self.instant)
+            return self._consenting(*json.loads(rest), decisions=decisions)
         if root == "catalog":
             return self.catalog_guards.value(binding)
-        for decision in decisions:
-            typed = decision.bindings.get(binding.name)
-            if typed is not None:
-                return typed.value
-        raise InternalError("a policy value has no source; nothing was sent")
+        return _bound(binding, decisions)
+
+    def _consenting(
+        self, purpose: str, recipients: list[str], tags: list[str], *, decisions: tuple[Decision, ...]
+    ) -> tuple[str, ...]:
+        """The data subjects who consent, where the statement cannot ask by itself."""
+        parties = [frozenset(_bound(Binding(name, ValueType.TEXT_ARRAY), decisions)) for name in recipients]
+        chain = self.shared.policies.purposes.chain(Purpose(purpose))
+        return self.shared.state.consenting(chain, self.instant, tags=tags, parties=parties)
+
+
+def _bound(binding: Binding, decisions: tuple[Decision, ...]) -> Any:
+    """The value that a decision gave a binding."""
+    for decision in decisions:
+        typed = decision.bindings.get(binding.name)
+        if typed is not None:
+            return typed.value
+    raise InternalError("a policy value has no source; nothing was sent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import replace
+from uuid import uuid4
 
 from datagate.audit import AuditRecord, Completion
 from datagate.backends.postgres.backend import carry
@@ -18,9 +19,9 @@ from datagate.gate.shared import Road, Shared, keep
 from datagate.gate.wrapped import explain_wrapper, session_statement
 from datagate.model.caller import Caller
 from datagate.model.catalog import Relation
-from datagate.model.decision import Decision
+from datagate.model.decision import Decision, DenyReason
 from datagate.model.guard import Target, TargetKey
-from datagate.model.names import RelationName
+from datagate.model.names import MandateId, RelationName
 from datagate.model.policy import Action
 from datagate.sql.rewrite import Surroundings
 from datagate.sql.views import Seen
@@ -38,6 +39,8 @@ class GateSession:
         self._frontend = frontend
         self._client = client
         self._rights: Rights | None = None
+        self._id = str(uuid4())
+        self._used: frozenset[MandateId] = frozenset()
         self._admitted: dict[tuple[str, bool], tuple[Admitted, AuditRecord]] = {}
         self._kept = Kept()
 
@@ -80,6 +83,7 @@ class GateSession:
             return admitted
         try:
             explained = self._explain_anew(text, assuming=assuming)
+            self._count_use()
         except SeveralStatements:
             # Each of them will be asked for, and recorded, by itself.
             raise
@@ -105,6 +109,19 @@ class GateSession:
     def keyed(self, table: int) -> tuple[str, int] | None:
         """The relation, and the number of its data subject's column, whose keys are recorded; None for others."""
         return self._shared.keyed.get(table)
+
+    def _count_use(self) -> None:
+        """Count this session as a use of its mandates, once for each that has a number of them; Refused without one."""
+        chain = self._current_rights().facts.chain
+        limited = frozenset(mandate.id for mandate in chain if mandate.max_uses is not None)
+        if limited <= self._used:
+            return
+        used_up = self._shared.state.use_mandates(chain, self._id)
+        if used_up is not None:
+            refusal = Refused(CALLER_LEVEL[DenyReason.MANDATE_USED_UP])
+            refusal.audit_reason = f"{DenyReason.MANDATE_USED_UP.value}: mandate {used_up}"
+            raise refusal
+        self._used |= limited
 
     def _explain_anew(self, text: str, *, assuming: bool) -> Explained:
         """As :meth:`explain`; a refusal stands only if the facts that it came from are still in force.

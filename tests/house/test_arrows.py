@@ -36,7 +36,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "sql": frozenset({"sqlglot"}),
     "verify": frozenset({"postgast"}),
     "backends": frozenset({"postgast", "google", "psycopg"}),
-    "stores": frozenset({"sqlalchemy", "psycopg", "yaml"}),
+    "stores": frozenset({"sqlalchemy", "psycopg", "yaml", "pydantic"}),
     "audit": frozenset({"rfc8785", "cryptography", "psycopg"}),
     "gate": frozenset({"psycopg", "sqlalchemy"}),
     "frontends": frozenset(),

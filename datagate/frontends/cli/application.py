@@ -10,7 +10,7 @@ import psycopg
 import typer
 
 from datagate.errors import DatagateError, PolicyError
-from datagate.frontends.cli import policies, state, statements
+from datagate.frontends.cli import lifecycle, policies, state, statements
 from datagate.frontends.cli.audit import audit
 from datagate.frontends.cli.demo import demo
 from datagate.frontends.cli.doctor import doctor
@@ -34,6 +34,7 @@ app.add_typer(state.entitle, name="entitle")
 app.add_typer(state.consent, name="consent")
 app.add_typer(state.mandate, name="mandate")
 app.add_typer(audit, name="audit")
+app.add_typer(lifecycle.caller, name="caller")
 
 
 def _print_version(wanted: bool) -> None:

@@ -72,6 +72,14 @@ ValidFrom = Annotated[
 ValidUntil = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Valid before then (ISO 8601); without it, no end.")
 ]
+By = Annotated[
+    str | None, typer.Option("--by", metavar="WHO", help="Who records this; by default, whoever the database says.")
+]
+Why = Annotated[str | None, typer.Option("--why", metavar="REASON", help="Why; kept in the history with the change.")]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="INSTANT", help="As it was recorded then (ISO 8601, UTC unless it says); now."),
+]
 
 
 class Format(Enum):
