@@ -14,10 +14,14 @@ Standing = tuple[object, ...]
 
 @dataclass(slots=True)
 class Kept:
-    """The things by name; the server's own stand behind each."""
+    """The things by name; the server's own stand behind each.
+
+    ``past``: what cursors that were closed or opened anew stood for before, should the server have failed to do so.
+    """
 
     prepared: dict[str, Prepared] = field(default_factory=dict)
     cursors: dict[str, Standing] = field(default_factory=dict)
+    past: dict[str, Standing] = field(default_factory=dict)
     temporary: set[str] = field(default_factory=set)
 
     def prepare(self, name: str, prepared: Prepared) -> None:
@@ -34,6 +38,20 @@ class Kept:
             raise ProgrammingError(f'prepared statement "{name}" does not exist', sqlstate="26000")
         return found.with_arguments(name, statement.arguments)
 
+    def open(self, cursor: str, standing: Standing) -> None:
+        """Note what a cursor's rows are decided by."""
+        self._pass(cursor, standing)
+        self.cursors[cursor] = standing
+
+    def failed(self) -> None:
+        """Take no cursor for closed or new that might still be an old one: some statement failed at the server."""
+        self.cursors.update(self.past)
+
+    def _pass(self, cursor: str, standing: Standing | None) -> None:
+        before = self.cursors.get(cursor)
+        if before is not None and before != standing:
+            self.past.setdefault(cursor, before)
+
     def fetch(self, cursor: str, standing: Standing) -> None:
         """RightsChanged where a cursor was opened under other rights; an unknown one is the server's to refuse."""
         if self.cursors.get(cursor, standing) != standing:
@@ -42,6 +60,8 @@ class Kept:
     def forget(self, statement: ReadStatement) -> None:
         """Follow CLOSE, DEALLOCATE, DROP TABLE and DISCARD."""
         if statement.cursor is not None and not statement.fetches:
+            for cursor in [statement.cursor] if statement.cursor else list(self.cursors):
+                self._pass(cursor, None)
             _drop(self.cursors, statement.cursor)
         if statement.prepared is not None:
             _drop(self.prepared, statement.prepared)
@@ -50,6 +70,8 @@ class Kept:
             self.temporary.clear()
         if statement.discards == "DISCARD_ALL":
             self.prepared.clear()
+            for cursor in self.cursors:
+                self._pass(cursor, None)
             self.cursors.clear()
 
 

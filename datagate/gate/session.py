@@ -51,7 +51,11 @@ class GateSession:
 
     def opened(self, cursor: str) -> None:
         """Note that a frontend opens a cursor of its own making, under the rights of the statement just admitted."""
-        self._kept.cursors[cursor] = self._current_rights().standing_of_cursors
+        self._kept.open(cursor, self._current_rights().standing_of_cursors)
+
+    def failed(self) -> None:
+        """Note that the server failed a statement, which might have been one that closes or opens a cursor."""
+        self._kept.failed()
 
     def check_cursor(self, cursor: str) -> None:
         """RightsChanged where a cursor was opened under rights that are no longer in force."""

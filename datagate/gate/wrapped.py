@@ -66,7 +66,7 @@ def session_statement(text: str, statement: ReadStatement, rights: Rights, kept:
 
 def _note(wrapper: Wrapper, rights: Rights, kept: Kept) -> None:
     if wrapper.kind is WrapperKind.DECLARE:
-        kept.cursors[wrapper.name] = rights.standing_of_cursors
+        kept.open(wrapper.name, rights.standing_of_cursors)
     else:
         kept.temporary.add(wrapper.name)
 

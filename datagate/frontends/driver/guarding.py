@@ -124,6 +124,7 @@ class Gated(psycopg.BaseConnection[Row]):
         """Translate one of psycopg's errors; a change of rights makes the session forget what it knew."""
         if self._admission is None:
             return faults.from_connecting(error)
+        self._admission.failed()
         if error.sqlstate == faults.RIGHTS_CHANGED:
             self._admission.refresh()
         return faults.from_server(error, self._admission.asked)
