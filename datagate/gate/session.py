@@ -149,7 +149,7 @@ class GateSession:
             self._read_anew()
         rights = self._current_rights()
         if rights.standing is not None:
-            refusal = Refused(CALLER_LEVEL[rights.standing.reason])
+            refusal = Refused(rights.told)
             refusal.audit_reason = f"{rights.standing.reason.value}: {rights.standing.detail}"
             raise refusal
         if statement.wrapper is not None:
