@@ -14,7 +14,9 @@ _TYPE_FIELDS = (
     "minmaxtype", "array_typeid", "row_typeid", "refrestype", "type", "typeId",
 )  # fmt: skip
 _BOOLEAN = 16
-_BOOLEAN_NODES = frozenset({"BOOLEXPR", "NULLTEST", "BOOLEANTEST", "SCALARARRAYOPEXPR", "DISTINCTEXPR", "ROWCOMPAREEXPR"})
+_BOOLEAN_NODES = frozenset(
+    {"BOOLEXPR", "NULLTEST", "BOOLEANTEST", "SCALARARRAYOPEXPR", "DISTINCTEXPR", "ROWCOMPAREEXPR"}
+)
 
 
 @dataclass(slots=True)

@@ -33,7 +33,6 @@ _NAMES = ("timezone", "datestyle", "intervalstyle", "extra_float_digits", "bytea
 SETTINGS = (
     ("UTC", "ISO, MDY", "postgres", "1", "hex", "content"),
     ("Pacific/Kiritimati", "German, DMY", "sql_standard", "-15", "escape", "document"),
-    # From PostgreSQL 18 on, the session's own abbreviations count first, so that this gives UTC another meaning.
     ("<UTC>+12", "SQL, YMD", "iso_8601", "3", "escape", "content"),
 )
 """What constants are read under: values of _NAMES, 26 hours and every order of day and month apart."""
@@ -59,6 +58,9 @@ _ZONES: Mapping[str, int] = MappingProxyType(
 """Functions that take a time zone by its name: by C name, which argument it is."""
 _ZONE = re.compile(r"[A-Z][A-Za-z_]+(/[A-Za-z_-]+)+")
 
+_OWN_ABBREVIATIONS = 180000
+_WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]{1,10}(?![A-Za-z])")
+
 _KNOWN_NODES = frozenset(
     """VAR CONST FUNCEXPR OPEXPR DISTINCTEXPR NULLIFEXPR SCALARARRAYOPEXPR BOOLEXPR RELABELTYPE COERCEVIAIO
     ARRAYCOERCEEXPR CASE CASEEXPR CASEWHEN WHEN CASETESTEXPR ARRAY ARRAYEXPR ROW ROWEXPR ROWCOMPARE ROWCOMPAREEXPR
@@ -66,7 +68,9 @@ _KNOWN_NODES = frozenset(
     NAMEDARGEXPR CONVERTROWTYPEEXPR COERCETODOMAIN COERCETODOMAINVALUE""".split()
 )
 
-_BY_SHIFT = "write (… AT TIME ZONE 'UTC' - interval '90 days') AT TIME ZONE 'UTC', which counts days by the clock of UTC"
+_BY_SHIFT = (
+    "write (… AT TIME ZONE 'UTC' - interval '90 days') AT TIME ZONE 'UTC', which counts days by the clock of UTC"
+)
 _MENDS: Mapping[str, str] = MappingProxyType(
     {
         "timestamptz_pl_interval": _BY_SHIFT,
@@ -187,7 +191,7 @@ class _Bench:
             plain = self._parsed(text, SETTINGS[0])
         except psycopg.Error as error:
             return f"PostgreSQL does not take it: {error.diag.message_primary}; mend the expression"
-        for settings in SETTINGS[1:]:
+        for settings in (*SETTINGS[1:], *self._meanings(text)):
             try:
                 moved = self._parsed(text, settings) != plain
             except psycopg.Error:
@@ -195,6 +199,16 @@ class _Bench:
             if moved:
                 return _CONSTANTS
         return self._moving(read_node_tree(plain))
+
+    def _meanings(self, text: str) -> Iterator[Sequence[str]]:
+        """Settings that give another meaning to what may be zones' abbreviations.
+
+        From PostgreSQL 18 on, those of the session's own TimeZone count before all others.
+        """
+        if self.connection.info.server_version >= _OWN_ABBREVIATIONS:
+            quoted = " ".join(text.split("'")[1::2])
+            for word in sorted({word.upper() for word in _WORD.findall(quoted)}):
+                yield (f"<{word}>+12", *SETTINGS[0][1:])
 
     def _parsed(self, text: str, settings: Sequence[str]) -> str:
         """PostgreSQL's tree of the expression, as it reads it under some settings."""
@@ -233,13 +247,11 @@ class _Bench:
             if node.kind == "COERCEVIAIO":
                 (argument,) = (each for each in node.fields["arg"] if isinstance(each, Node))
                 conversions.add((argument.type_oid or 0, node.type_oid or 0))
-            functions.update(int(word) for name in ("funcid",) if (word := node.word(name)))
+            functions.update(int(word) for word in (node.word("funcid"),) if word)
             operators.update(int(word) for word in (node.word("opno"),) if word)
             operators.update(int(word) for word in node.fields.get("opnos", ()) if str(word).isdigit())
-        rows = self.cursor.execute(
-            _FUNCTIONS, [sorted(functions), sorted(operators), *map(list, zip(*sorted(conversions), strict=True))]
-            if conversions else [sorted(functions), sorted(operators), [], []]
-        ).fetchall()
+        sources, targets = [source for source, _ in conversions], [target for _, target in conversions]
+        rows = self.cursor.execute(_FUNCTIONS, [sorted(functions), sorted(operators), sources, targets]).fetchall()
         return [_Function(*row) for row in rows]
 
     def _zone_fault(self, node: Node) -> str | None:
@@ -297,7 +309,7 @@ def _text(node: str | Node) -> str | None:
 
 _FUNCTIONS = """
 WITH RECURSIVE wanted (source, target) AS (
-    SELECT * FROM pg_catalog.unnest($3::pg_catalog.oid[], $4::pg_catalog.oid[])
+    SELECT * FROM unnest($3::pg_catalog.oid[], $4::pg_catalog.oid[])
 ), base (root, type) AS (
     SELECT t.oid, t.oid FROM pg_catalog.pg_type AS t, wanted AS w WHERE t.oid IN (w.source, w.target)
     UNION SELECT b.root, t.typbasetype FROM base AS b JOIN pg_catalog.pg_type AS t ON t.oid = b.type
