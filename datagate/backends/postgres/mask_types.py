@@ -116,8 +116,8 @@ def from_text(value: Fragment, type_name: str) -> Fragment:
 def by_utc(moment: Fragment) -> Fragment:
     """A timestamptz as the timestamp that clocks of UTC show, or the other way round.
 
-    Not by the zone's name: PostgreSQL 18 looks it up among the abbreviations of the session's own TimeZone first, so that
-    ``SET TimeZone = '<UTC>+5'`` gives UTC another meaning.
+    Not by the zone's name: PostgreSQL 18 looks it up among the abbreviations of the session's own TimeZone first, so
+    that ``SET TimeZone = '<UTC>+5'`` gives UTC another meaning.
     """
     return call("timezone", constant("0", "interval"), moment)
 

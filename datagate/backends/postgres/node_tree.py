@@ -69,13 +69,13 @@ def read_node_tree(text: str) -> Node:
 def _node(tokens: Iterator[str]) -> Node:
     node = Node(next(tokens, ""))
     values: list[str | Node] = []
-    for token in tokens:
-        if token == "}":
+    for word in tokens:
+        if word == "}":
             return node
-        if token == "{":
+        if word == "{":
             values.append(_node(tokens))
-        elif token.startswith(":"):
-            values = node.fields.setdefault(token[1:], [])
-        elif token not in "()":
-            values.append(token)
+        elif word.startswith(":"):
+            values = node.fields.setdefault(word[1:], [])
+        elif word not in "()":
+            values.append(word)
     raise ValueError("a pg_node_tree that ends within a node")

@@ -68,9 +68,7 @@ _KNOWN_NODES = frozenset(
     NAMEDARGEXPR CONVERTROWTYPEEXPR COERCETODOMAIN COERCETODOMAINVALUE""".split()
 )
 
-_BY_SHIFT = (
-    "write (… AT TIME ZONE 'UTC' - interval '90 days') AT TIME ZONE 'UTC', which counts days by the clock of UTC"
-)
+_BY_SHIFT = "write (… AT TIME ZONE 'UTC' - interval '90 days') AT TIME ZONE 'UTC', which counts by the clock of UTC"
 _MENDS: Mapping[str, str] = MappingProxyType(
     {
         "timestamptz_pl_interval": _BY_SHIFT,
@@ -225,7 +223,8 @@ class _Bench:
     def _moving(self, tree: Node) -> str | None:
         """What in the tree depends on settings."""
         for node in tree.walk():
-            if node.kind not in _KNOWN_NODES:
+            unknown = node.kind == "COERCEVIAIO" and _argument(node).type_oid is None
+            if unknown or node.kind not in _KNOWN_NODES:
                 words = node.kind.removesuffix("EXPR").lower()
                 return f"what {words} gives may depend on the session (its TimeZone, its formats); {_MEND}"
         for function in self._functions(tree):
@@ -245,11 +244,10 @@ class _Bench:
         conversions: set[tuple[int, int]] = set()
         for node in tree.walk():
             if node.kind == "COERCEVIAIO":
-                (argument,) = (each for each in node.fields["arg"] if isinstance(each, Node))
-                conversions.add((argument.type_oid or 0, node.type_oid or 0))
+                conversions.add((_argument(node).type_oid or 0, node.type_oid or 0))
             functions.update(int(word) for word in (node.word("funcid"),) if word)
             operators.update(int(word) for word in (node.word("opno"),) if word)
-            operators.update(int(word) for word in node.fields.get("opnos", ()) if str(word).isdigit())
+            operators.update(int(word) for word in map(str, node.fields.get("opnos", ())) if word.isdigit())
         sources, targets = [source for source, _ in conversions], [target for _, target in conversions]
         rows = self.cursor.execute(_FUNCTIONS, [sorted(functions), sorted(operators), sources, targets]).fetchall()
         return [_Function(*row) for row in rows]
@@ -296,6 +294,12 @@ class _Function:
             return _MEND
         pins = " ".join(f"SET {name} = '{value}'" for name, value in zip(_NAMES[:3], SETTINGS[0][:3], strict=True))
         return f"declare it IMMUTABLE if it is, or ALTER FUNCTION … {pins}"
+
+
+def _argument(node: Node) -> Node:
+    """What a conversion converts."""
+    (argument,) = (each for each in node.fields["arg"] if isinstance(each, Node))
+    return argument
 
 
 def _text(node: str | Node) -> str | None:
