@@ -152,7 +152,10 @@ class Client(asyncio.Protocol):
             self.write(next(exchange) if body is None else exchange.send(body))
         except StopIteration as stop:
             self._exchange = None
-            self._entering = asyncio.get_running_loop().create_task(self._enter(stop.value))
+            identity, last = stop.value
+            if last:
+                self.write(last)
+            self._entering = asyncio.get_running_loop().create_task(self._enter(identity))
         except StateError:
             raise OperationalError("logins are not possible at the moment", sqlstate="58030") from None
 

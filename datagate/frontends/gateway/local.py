@@ -10,7 +10,7 @@ from datagate.frontends.gateway.identity import WISHES
 from datagate.frontends.gateway.protocol import backend
 from datagate.frontends.gateway.way import Way
 
-_TEXT_OID, _UNKNOWN_LENGTH = 25, 65535
+_TEXT_OID, _UNKNOWN_LENGTH = 25, -1
 _NAMES = "|".join(re.escape(name) for name in WISHES)
 _SET = re.compile(
     rf"\s*SET\s+(?:SESSION\s+)?(?P<name>{_NAMES})\s*(?:=|\bTO\b)\s*"

@@ -20,8 +20,11 @@ OAUTH = "OAUTHBEARER"
 LOGIN = "datagate.login"
 """The start-up setting by which a client says that its password is a token: ``token``."""
 
-Exchange = Generator[bytes, bytes, Identity]
+Proved = tuple[Identity, bytes]
+"""Who it is, and what it is told last."""
+Exchange = Generator[bytes, bytes, Proved]
 """Yields messages for the client, is sent the body of each answer, returns who it is."""
+_Attempt = Generator[bytes, bytes, Proved | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +62,33 @@ class Doorkeeper:
         user = self.users.find(name)
         try:
             if wants_token:
-                identity = yield from self._token_as_password()
+                proved = yield from self._token_as_password()
             elif user is not None and user.certificate and channel.certificate_name == name:
-                identity = None if user.locked else Identity.of_user(user)
+                proved = None if user.locked else (Identity.of_user(user), b"")
             else:
-                identity = yield from self._sasl(name, user, channel)
+                proved = yield from self._sasl(name, user, channel)
         except ProtocolViolation:
             self.attempts.failed(*keys)
             raise
-        if identity is None or not allowed:
+        if proved is None or not allowed:
             self.attempts.failed(*keys)
             raise OperationalError(f'password authentication failed for user "{name}"', sqlstate="28P01")
         self.attempts.succeeded(keys[0])
-        return identity
+        return proved
 
-    def _token_as_password(self) -> Generator[bytes, bytes, Identity | None]:
+    def _token_as_password(self) -> _Attempt:
         body = yield backend.CLEARTEXT_PASSWORD
         return self._of_token(frontend.read_password(body))
 
-    def _of_token(self, token: bytes) -> Identity | None:
+    def _of_token(self, token: bytes) -> Proved | None:
         if self.tokens is None:
             return None
         try:
-            return Identity.of_token(self.tokens.verify(token.decode("ascii")))
+            return Identity.of_token(self.tokens.verify(token.decode("ascii"))), b""
         except (DatagateError, UnicodeDecodeError):
             return None
 
-    def _sasl(self, name: str, user: User | None, channel: Channel) -> Generator[bytes, bytes, Identity | None]:
+    def _sasl(self, name: str, user: User | None, channel: Channel) -> _Attempt:
         offered = [PLAIN] if channel.binding is None else [PLUS, PLAIN]
         if self.tokens is not None and channel.encrypted:
             offered.append(OAUTH)
@@ -103,14 +106,13 @@ class Doorkeeper:
         signature = scram.proof(final)
         if signature is None or user is None or user.locked or known is None:
             return None
-        yield backend.sasl_final(signature)
-        return Identity.of_user(user)
+        return Identity.of_user(user), backend.sasl_final(signature)
 
-    def _bearer(self, first: bytes) -> Generator[bytes, bytes, Identity | None]:
+    def _bearer(self, first: bytes) -> _Attempt:
         """RFC 7628: the token after ``auth=Bearer``; where it does not convince, a JSON object, and a byte back."""
         parts = dict(part.partition(b"=")[::2] for part in first.split(b"\x01") if b"=" in part)
         scheme, _, token = parts.get(b"auth", b"").partition(b" ")
-        identity = self._of_token(token.strip()) if scheme.lower() == b"bearer" and token else None
-        if identity is None:
+        proved = self._of_token(token.strip()) if scheme.lower() == b"bearer" and token else None
+        if proved is None:
             yield backend.sasl_continue(b'{"status":"invalid_token"}')
-        return identity
+        return proved
