@@ -7,11 +7,13 @@ text, and a connection to the server. What has to be waited for stalls this clie
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from datagate.errors import DatagateError, OperationalError, ProgrammingError, ProtocolViolation
+from datagate.errors import DatagateError, OperationalError, ProgrammingError, ProtocolViolation, SeveralStatements
 from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.again import Again
 from datagate.frontends.gateway.local import Local, read_local
@@ -29,6 +31,7 @@ from datagate.frontends.gateway.way import Decision, Way
 QUERY, PARSE, BIND, DESCRIBE = frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.DESCRIBE
 EXECUTE, CLOSE, FLUSH, SYNC = frontend.EXECUTE, frontend.CLOSE, frontend.FLUSH, frontend.SYNC
 _WHITE = " \t\r\n\f\v;"
+_DEALLOCATE = re.compile(r'\s*DEALLOCATE\s+(?:PREPARE\s+)?(?:"([^"]+)"|(\w+))\s*;?\s*', re.IGNORECASE)
 POISON_PORTAL = b"refused by datagate"
 _READERS = {
     QUERY: frontend.read_query,
@@ -38,6 +41,13 @@ _READERS = {
     EXECUTE: frontend.read_execute,
     CLOSE: frontend.read_named,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """The statements of one text with what is sent for each; bytes: what the gateway itself answers."""
+
+    statements: tuple[tuple[str, Sendable | bytes], ...]
 
 
 class Line(Protocol):
@@ -79,7 +89,7 @@ class Conversation(Hearer):
         self.again = Again(self)
         self._holder = ""
         self._current: tuple[int, Any] | None = None
-        self._decision: Decision | Local | None = None
+        self._decision: Decision | Local | Several | None = None
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
         self._statement_count = 0
@@ -165,18 +175,27 @@ class Conversation(Hearer):
                 wait = self._needs_decision(text, assuming=True)
                 if wait is not None:
                     return wait
+                if kind == QUERY and isinstance(self._decision, SeveralStatements):
+                    return self._decide_several(self._decision.texts)
                 if isinstance(self._decision, DatagateError):
                     return None
         elif kind == BIND:
             wait = self._needs_for_bind(message)
             if wait is not None or isinstance(self._decision, DatagateError):
                 return wait
+        elif kind == EXECUTE and (portal := self.portals.get(message.portal)) is not None and portal.runs > 0:
+            return self._check_portal(portal, message.portal)
         elif kind not in (DESCRIBE, EXECUTE) or self.upstream is not None:
             return None
         return self.attach() if self.upstream is None else None
 
     def _needs_decision(self, text: str, *, assuming: bool) -> Coroutine[Any, Any, None] | None:
         if self._decision is not None:
+            return None
+        forgotten = _DEALLOCATE.fullmatch(text)
+        if forgotten is not None and self.statements.pop((forgotten[1] or forgotten[2].lower()).encode(), None):
+            # Prepared by the protocol: known to us by that name, and to the server by another.
+            self._decision = Several(((text, backend.command_complete("DEALLOCATE")),))
             return None
         local = read_local(text)
         if local is not None:
@@ -189,6 +208,28 @@ class Conversation(Hearer):
 
     async def _decide_elsewhere(self, text: str, *, assuming: bool) -> None:
         self._decision = await self.way.decide_elsewhere(text, assuming=assuming)
+
+    async def _decide_several(self, texts: Sequence[str]) -> None:
+        """Admit all statements of a text before the first is sent; one that is refused refuses all."""
+        statements: list[tuple[str, Sendable | bytes]] = []
+        for text in texts:
+            local = read_local(text)
+            found = local.checked(self.way) if local is not None else None
+            if isinstance(found, Local):
+                described = found.description(b"") if found.value is None else b""
+                statements.append((text, described + found.run(self.way)))
+                continue
+            decision = found or await self.way.decide_elsewhere(text, assuming=True)
+            if not isinstance(decision, Sendable) or decision.own:
+                missing = ProgrammingError("there is no parameter $1", sqlstate="42P02")
+                self._decision = decision if isinstance(decision, DatagateError) else missing
+                return
+            statements.append((text, decision))
+        self._decision = Several(tuple(statements))
+
+    async def _check_portal(self, portal: Portal, name: bytes) -> None:
+        self._decision = await self.way.check_portal(_shown(name))
+        portal.runs = -1
 
     def _needs_for_bind(self, message: frontend.Bind) -> Coroutine[Any, Any, None] | None:
         """The decision is made for each run; where the parameters are not what it assumed, made without assuming."""
@@ -257,7 +298,7 @@ class Conversation(Hearer):
         else:
             self._copy(kind, message)
 
-    def _taken(self) -> Decision | Local | None:
+    def _taken(self) -> Decision | Local | Several | None:
         decision, self._decision = self._decision, None
         return decision
 
@@ -270,6 +311,9 @@ class Conversation(Hearer):
         elif isinstance(decision, Local):
             self._run_local(decision, described=True)
             self._sync()
+        elif isinstance(decision, Several):
+            self.statements.pop(b"", None)
+            self._send_several(decision)
         elif decision is None:
             self._out.append(frontend.query(b""))
             self.relay.expect(Expectation(Step.SIMPLE))
@@ -286,20 +330,37 @@ class Conversation(Hearer):
         self._note(sendable)
         if not sendable.values:
             out.append(frontend.query(sendable.text))
-            relay.expect(Expectation(Step.SIMPLE, asked=text))
+            relay.expect(Expectation(Step.SIMPLE, asked=text, rows_shown=sendable.admitted.shows_rows))
             return
         if sendable.own:
             self._refuse(QUERY, ProgrammingError("there is no parameter $1", sqlstate="42P02"))
             return
-        upstream.unnamed = None
-        out.append(frontend.parse(b"", sendable.text, ()))
-        out.append(sendable.bind(_NO_PARAMETERS, b"", b""))
-        out.append(_DESCRIBE_UNNAMED + _EXECUTE_UNNAMED + frontend.SYNC_MESSAGE)
+        self._send_unnamed(text, sendable, described=described)
+        self.send_sync()
+
+    def _send_unnamed(self, text: str, sendable: Sendable, *, described: bool) -> None:
+        """One statement of a simple query, by the extended protocol."""
+        assert self.upstream is not None
+        relay, shown = self.relay, sendable.admitted.shows_rows
+        self.upstream.unnamed = None
+        self._out.append(frontend.parse(b"", sendable.text, ()))
+        self._out.append(sendable.bind(_NO_PARAMETERS, b"", b""))
+        self._out.append(_DESCRIBE_UNNAMED + _EXECUTE_UNNAMED)
         relay.expect(Expectation(Step.PARSE, shown=False, asked=text))
         relay.expect(Expectation(Step.BIND, shown=False, asked=text))
-        relay.expect(Expectation(Step.DESCRIBE_SIMPLE, shown=not described, asked=text))
-        relay.expect(Expectation(Step.EXECUTE, asked=text))
-        relay.expect(SYNC_SHOWN)
+        relay.expect(Expectation(Step.DESCRIBE_SIMPLE, shown=not described, asked=text, rows_shown=shown))
+        relay.expect(Expectation(Step.EXECUTE, asked=text, rows_shown=shown))
+
+    def _send_several(self, several: Several) -> None:
+        """The statements of one simple query: all take effect, or none, as the server has it."""
+        for text, statement in several.statements:
+            self.again.begins(None, BLANK)
+            if isinstance(statement, bytes):
+                self._say(statement)
+            else:
+                self._note(statement)
+                self._send_unnamed(text, statement, described=False)
+        self.send_sync()
 
     def _parse(self, message: frontend.Parse) -> None:
         decision, text = self._taken(), _decoded(message.text)
@@ -316,6 +377,7 @@ class Conversation(Hearer):
         if fault is not None or text is None or isinstance(decision, DatagateError):
             self._refuse(PARSE, fault or ProgrammingError("the statement is not UTF-8"))
             return
+        assert not isinstance(decision, Several)
         prepared = Prepared(message.name, text, message.types, decision if decision is not None else BLANK)
         self.statements[message.name] = prepared
 
@@ -403,23 +465,30 @@ class Conversation(Hearer):
         else:
             name = self.prepare(prepared, prepared.statement, shown=False)
             self._out.append(frontend.describe(frontend.STATEMENT, name))
-            own = prepared.statement.own
-            self.relay.expect(Expectation(Step.DESCRIBE_STATEMENT, asked=prepared.asked, own=own))
+            own, shown = prepared.statement.own, prepared.statement.admitted.shows_rows
+            what = Expectation(Step.DESCRIBE_STATEMENT, asked=prepared.asked, own=own, rows_shown=shown)
+            self.relay.expect(what)
 
     def send_describe(self, name: bytes, portal: Portal | None) -> None:
         """Describe a portal upstream."""
         asked = portal.prepared.asked if portal is not None else ""
         self._out.append(frontend.describe(frontend.PORTAL, name))
-        self.relay.expect(Expectation(Step.DESCRIBE_PORTAL, asked=asked, portal=portal))
+        self.relay.expect(Expectation(Step.DESCRIBE_PORTAL, asked=asked, portal=portal, rows_shown=_shows(portal)))
 
     def _execute(self, message: frontend.Execute) -> None:
-        portal = self.portals.get(message.portal)
-        if portal is None:
+        portal, decision = self.portals.get(message.portal), self._taken()
+        if isinstance(decision, DatagateError):
+            self._refuse(EXECUTE, decision)
+        elif portal is None:
             self.send_execute(message.portal, message.rows, None)
         elif isinstance(portal.statement, Local):
             self._run_local(portal.statement)
         else:
             self._note(portal.statement)
+            if message.rows:
+                if not portal.runs:
+                    self.way.opened(_shown(message.portal))
+                portal.runs = 1
             self.again.begins(None, portal.statement)
             self.send_execute(message.portal, message.rows, portal)
 
@@ -427,7 +496,8 @@ class Conversation(Hearer):
         """Run a portal upstream."""
         asked = portal.prepared.asked if portal is not None else ""
         self._out.append(frontend.execute(name, rows))
-        self.relay.expect(Expectation(Step.EXECUTE, asked=asked, own=rows, portal=portal))
+        what = Expectation(Step.EXECUTE, asked=asked, own=rows, portal=portal, rows_shown=_shows(portal))
+        self.relay.expect(what)
 
     def _close(self, message: frontend.Named) -> None:
         if message.kind == frontend.STATEMENT:
@@ -545,7 +615,7 @@ class Conversation(Hearer):
             return
         upstream.attach(None)
         upstream.resume()
-        if self.relay.expected or self.relay.status != backend.IDLE or not upstream.between_messages:
+        if self.relay.expected or self.relay.status != backend.IDLE or self.relay.unsynced or not upstream.between_messages:
             upstream.abort()
         elif self.pinned:
             upstream.dirty = True
@@ -568,6 +638,10 @@ class Conversation(Hearer):
     def completed(self, expectation: Expectation, tag: bytes) -> None:
         """A statement is done."""
         self.again.completed(tag)
+        if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
+            self.statements.clear()
+            if self.upstream is not None:
+                self.upstream.forget_statements()
 
     def copies_in(self, expectation: Expectation) -> None:
         """The server waits for what is copied in."""
@@ -590,13 +664,15 @@ class Conversation(Hearer):
 
     def settled(self) -> None:
         """All that came so far is passed on: what nothing keeps on its connection gives it back."""
-        if self.relay.expected or self.relay.status != backend.IDLE:
+        if self.relay.expected:
             return
-        upstream = self.upstream
         if self.again.wanted:
             if self._task is None:
                 self._stall(self.again.run())
             return
+        if self.relay.status != backend.IDLE or self.relay.unsynced:
+            return
+        upstream = self.upstream
         if upstream is None or self.pinned or self._out or self._current or self.inbox or self._task is not None:
             return
         if not upstream.between_messages:
@@ -614,6 +690,10 @@ class Conversation(Hearer):
             self.line.hang_up()
         else:
             self.end(answers.fatal("the connection to the server was lost; connect again", "57P01"))
+
+
+def _shows(portal: Portal | None) -> bool:
+    return portal is None or isinstance(portal.statement, Local) or portal.statement.admitted.shows_rows
 
 
 def _decoded(text: bytes) -> str | None:

@@ -30,3 +30,4 @@ class Portal:
     prepared: Prepared
     message: frontend.Bind
     statement: Sendable | Local
+    runs: int = 0

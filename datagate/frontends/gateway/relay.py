@@ -145,10 +145,13 @@ class Relay:
         self.status = backend.IDLE
         self.rows_pass = True
         self.rows_seen = False
+        self.unsynced = False
         self.known: dict[bytes, bytes] = {}
 
     def expect(self, expectation: Expectation) -> None:
         """Await an answer; what is only to be said, and is next, is said at once."""
+        if expectation.step is not Step.SAY:
+            self.unsynced = expectation.step not in (Step.SYNC, Step.SIMPLE)
         if not self.expected:
             if expectation.step is Step.SAY:
                 self._client.hear([expectation.say])
@@ -197,7 +200,9 @@ class Relay:
         if not head.shown or (kind == backend.NO_DATA and head.step is Step.DESCRIBE_SIMPLE):
             return False
         if kind == backend.ROW_DESCRIPTION:
-            return self._tables.filtered(data[start + 5 : end])
+            if head.rows_shown:
+                return self._tables.filtered(data[start + 5 : end])
+            return False if head.step is Step.DESCRIBE_SIMPLE else backend.NO_DATA_MESSAGE
         if kind == backend.COMMAND_COMPLETE:
             self._client.completed(head, data[start + 5 : end - 1])
         return True

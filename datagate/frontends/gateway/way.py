@@ -7,6 +7,7 @@ in a thread, so that the other clients do not wait for it.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Protocol
@@ -14,11 +15,14 @@ from typing import Protocol
 from datagate.errors import DatagateError
 from datagate.frontends.gateway.identity import WISHES, Identity
 from datagate.frontends.gateway.sending import Sendable
-from datagate.gate import Gate, GateSession
+from datagate.gate import Gate, GateSession, StatementKind
 from datagate.model.caller import Caller
 
 FRONTEND = "gateway"
 _MOST_KEPT = 512
+
+# Statements that need neither the state nor a rewriting.
+_QUICK = re.compile(r"(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|SET|RESET|SHOW)\b", re.IGNORECASE)
 
 Decision = Sendable | DatagateError
 
@@ -53,6 +57,7 @@ class Way:
         self._gate = gates.current
         self._session: GateSession = self._gate.session(self.caller, frontend=FRONTEND)
         self._kept: dict[tuple[str, bool], Sendable] = {}
+        self._quick: set[str] = set()
 
     def check_wish(self, name: str, value: str) -> None:
         """Refused where :meth:`wish` would be."""
@@ -87,7 +92,7 @@ class Way:
         """Whether the gate's answer is at hand."""
         if self._gate is not self._gates.current:
             self._renew()
-        return (text, assuming) in self._kept and self._gate.state_within
+        return (text in self._quick or (text, assuming) in self._kept) and self._gate.state_within
 
     def decide(self, text: str, *, assuming: bool) -> Decision:
         """Have a statement admitted; what is wrong with it is returned, for it is told when it is its turn."""
@@ -99,10 +104,30 @@ class Way:
             sendable = Sendable.of(admitted)
         except DatagateError as error:
             return error
-        if len(self._kept) >= _MOST_KEPT:
+        if len(self._kept) >= _MOST_KEPT or len(self._quick) >= _MOST_KEPT:
             self._kept.clear()
-        self._kept[text, assuming] = sendable
+            self._quick.clear()
+        if admitted.kind is StatementKind.QUERY:
+            self._kept[text, assuming] = sendable
+        elif _QUICK.match(admitted.text):
+            self._quick.add(text)
         return sendable
+
+    def opened(self, portal: str) -> None:
+        """A portal is run for the first time, and may be run on later."""
+        self._session.opened(f"portal {portal}")
+
+    async def check_portal(self, portal: str) -> DatagateError | None:
+        """RightsChanged where a portal is run on under rights that are no longer in force."""
+
+        def check() -> DatagateError | None:
+            try:
+                self._session.check_cursor(f"portal {portal}")
+            except DatagateError as error:
+                return error
+            return None
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, check)
 
     async def decide_elsewhere(self, text: str, *, assuming: bool) -> Decision:
         """The same in a thread."""
