@@ -80,9 +80,12 @@ class Again:
         asked = text if text is not None else head.asked
         decision = await conversation.way.decide_elsewhere(asked, assuming=True)
         portal = head.portal
-        if portal is not None and isinstance(decision, Sendable):
-            if not decision.holds(portal.prepared.types, portal.message.values):
-                decision = await conversation.way.decide_elsewhere(asked, assuming=False)
+        if (
+            portal is not None
+            and isinstance(decision, Sendable)
+            and not decision.holds(portal.prepared.types, portal.message.values)
+        ):
+            decision = await conversation.way.decide_elsewhere(asked, assuming=False)
         self.wanted = False
         if conversation.upstream is None:
             return

@@ -1,4 +1,4 @@
-"""What a client may read of the server's words: errors and notices without hidden values, columns without hidden tables."""
+"""What a client may read of the server's words: no hidden values in errors and notices, no hidden tables in columns."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Client(asyncio.Protocol):
             except DatagateError as error:
                 self._refuse(error)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """The client is gone."""
         if self._timer is not None:
             self._timer.cancel()
@@ -192,14 +192,14 @@ class Client(asyncio.Protocol):
         key = self._key = self._house.keys.fresh(conversation, self._startup.minor)
         told = [backend.AUTHENTICATION_OK]
         for name, value in conversation.relay.known.items():
-            told.append(backend.parameter_status(name, self._masked(name, value, conversation)))
+            told.append(backend.parameter_status(name, self._masked(name, value)))
         told += [backend.key_data(*key), backend.ready(backend.IDLE)]
         self._phase = Phase.READY
         self.conversation = conversation
         self.write(b"".join(told))
         self.conversation.take([])
 
-    def _masked(self, name: bytes, value: bytes, conversation: Conversation) -> bytes:
+    def _masked(self, name: bytes, value: bytes) -> bytes:
         """The service role's name is nobody's business."""
         if name == b"session_authorization":
             return self._startup.parameters["user"].encode()

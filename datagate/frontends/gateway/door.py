@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from datagate.errors import OperationalError, ProtocolViolation
 from datagate.frontends.gateway import answers
@@ -125,9 +126,11 @@ class Door:
                 if not _is_loopback(sock) and encrypting is None:
                     raise OperationalError("connections from other machines must be encrypted", sqlstate="28000")
                 if encrypting is not None and not _is_loopback(sock):
-                    raise OperationalError("this gateway takes encrypted connections; use sslmode=require", sqlstate="28000")
+                    raise OperationalError(
+                        "this gateway takes encrypted connections; use sslmode=require", sqlstate="28000"
+                    )
                 client = self._admit(opening, Channel(_address(sock), encrypted=False))
-                await asyncio.get_running_loop().connect_accepted_socket(lambda: client, sock)
+                await asyncio.get_running_loop().connect_accepted_socket(partial(_same, client), sock)
                 return True
             loop = asyncio.get_running_loop()
             if opening is Encryption.TLS and encrypting is not None:
@@ -191,7 +194,9 @@ class _Greeter(asyncio.Protocol):
             elif opening is Encryption.GSS:
                 transport.write(b"N")
             else:
-                raise ProtocolViolation("the connection is encrypted already")
+                told = answers.of_error(ProtocolViolation("the connection is encrypted already"), severity="FATAL")
+                transport.write(told)
+                transport.close()
         except (ProtocolViolation, OperationalError) as error:
             transport.write(answers.of_error(error, severity="FATAL"))
             transport.close()
@@ -205,7 +210,7 @@ class _Greeter(asyncio.Protocol):
         transport.set_protocol(client)
         client.connection_made(transport)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
@@ -218,11 +223,15 @@ def _common_name(certificate: object) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
+def _same(client: Client) -> Client:
+    return client
+
+
 async def _first_byte(sock: socket.socket) -> int:
     """The first byte, left where it is."""
     loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(sock.fileno(), lambda: ready.done() or ready.set_result(None))
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock.fileno(), partial(_wake, ready))
     try:
         await ready
     finally:
@@ -231,6 +240,11 @@ async def _first_byte(sock: socket.socket) -> int:
     if not byte:
         raise ConnectionError
     return byte[0]
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 async def _packet(sock: socket.socket) -> bytes:

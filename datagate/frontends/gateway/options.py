@@ -27,9 +27,7 @@ def read_options(parameters: Mapping[str, str]) -> dict[str, str]:
         if word == "-c" and place + 1 < len(words):
             place += 1
             setting = words[place]
-        elif word.startswith("-c") and len(word) > 2:
-            setting = word[2:]
-        elif word.startswith("--"):
+        elif (word.startswith("-c") and len(word) > 2) or word.startswith("--"):
             setting = word[2:]
         else:
             raise ProtocolViolation("options may be: -c name=value, --name=value", sqlstate="22023")
@@ -41,5 +39,7 @@ def read_options(parameters: Mapping[str, str]) -> dict[str, str]:
     found.update((name, value) for name, value in parameters.items() if name != "options")
     unknown = [name for name in found if name.startswith("datagate.") and name not in _OURS]
     if unknown:
-        raise ProtocolViolation(f"there is no setting {unknown[0]}; there are {', '.join(sorted(_OURS))}", sqlstate="42704")
+        raise ProtocolViolation(
+            f"there is no setting {unknown[0]}; there are {', '.join(sorted(_OURS))}", sqlstate="42704"
+        )
     return found

@@ -214,8 +214,8 @@ class Pool:
             if not future.done():
                 future.set_exception(OperationalError(fault.message, sqlstate="08001"))
 
-    def _lost(self, upstream: object) -> None:
-        self._open.discard(upstream)  # type: ignore[arg-type]
+    def _lost(self, upstream: Upstream) -> None:
+        self._open.discard(upstream)
         if upstream in self._idle:
             self._idle.remove(upstream)
         if self._waiting:

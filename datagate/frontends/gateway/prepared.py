@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from datagate.errors import ProgrammingError
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.protocol import frontend
 from datagate.frontends.gateway.sending import Sendable, Types
@@ -31,3 +32,18 @@ class Portal:
     message: frontend.Bind
     statement: Sendable | Local
     runs: int = 0
+
+
+def shown_name(name: bytes) -> str:
+    """A client's name for something, for messages."""
+    return name.decode("utf-8", "replace")
+
+
+def named(name: bytes) -> str:
+    """A prepared statement, for messages."""
+    return f'prepared statement "{shown_name(name)}"' if name else "unnamed prepared statement"
+
+
+def no_statement(name: bytes) -> ProgrammingError:
+    """There is no such prepared statement."""
+    return ProgrammingError(f"{named(name)} does not exist", sqlstate="26000")

@@ -12,8 +12,8 @@ from enum import IntEnum
 
 from datagate.errors import OperationalError
 from datagate.frontends.gateway import answers
-from datagate.frontends.gateway.protocol import backend
 from datagate.frontends.gateway.prepared import Portal
+from datagate.frontends.gateway.protocol import backend
 
 
 class Step(IntEnum):
@@ -83,8 +83,7 @@ _COPY_STEPS = frozenset((backend.COPY_OUT, backend.COPY_IN, backend.COPY_DONE))
 _BETWEEN = {
     Step.DESCRIBE_STATEMENT: frozenset((backend.PARAMETER_DESCRIPTION,)),
     Step.EXECUTE: _COPY_STEPS,
-    Step.SIMPLE: _COPY_STEPS
-    | {backend.ROW_DESCRIPTION, backend.COMMAND_COMPLETE, backend.EMPTY_QUERY},
+    Step.SIMPLE: _COPY_STEPS | {backend.ROW_DESCRIPTION, backend.COMMAND_COMPLETE, backend.EMPTY_QUERY},
 }
 _NOTHING: frozenset[int] = frozenset()
 
@@ -100,11 +99,11 @@ class Hearer:
         """The server is ready again."""
         raise NotImplementedError
 
-    def completed(self, expectation: Expectation, tag: bytes) -> None:
+    def completed(self, tag: bytes) -> None:
         """A statement is done."""
         raise NotImplementedError
 
-    def copies_in(self, expectation: Expectation) -> None:
+    def copies_in(self) -> None:
         """The server waits for what is copied in."""
         raise NotImplementedError
 
@@ -204,7 +203,7 @@ class Relay:
                 return self._tables.filtered(data[start + 5 : end])
             return False if head.step is Step.DESCRIBE_SIMPLE else backend.NO_DATA_MESSAGE
         if kind == backend.COMMAND_COMPLETE:
-            self._client.completed(head, data[start + 5 : end - 1])
+            self._client.completed(data[start + 5 : end - 1])
         return True
 
     def _say(self) -> None:
@@ -215,7 +214,7 @@ class Relay:
     def _between(self, head: Expectation, kind: int, data: bytes, start: int, end: int) -> bool | bytes:
         """A message that others follow for the same expectation."""
         if kind == backend.COPY_IN:
-            self._client.copies_in(head)
+            self._client.copies_in()
         if not head.shown or (kind == backend.ROW_DESCRIPTION and not head.rows_shown):
             return False
         if kind == backend.PARAMETER_DESCRIPTION:
@@ -224,7 +223,7 @@ class Relay:
         if kind == backend.ROW_DESCRIPTION:
             return self._tables.filtered(data[start + 5 : end])
         if kind == backend.COMMAND_COMPLETE:
-            self._client.completed(head, data[start + 5 : end - 1])
+            self._client.completed(data[start + 5 : end - 1])
         return True
 
     def _error(self, diagnostics: backend.Diagnostics) -> bool | bytes:

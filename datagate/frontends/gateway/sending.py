@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import psycopg
-from psycopg import pq
 from psycopg.adapt import AdaptersMap, PyFormat, Transformer
 
 from datagate.backends.postgres.assumptions import hold
@@ -84,7 +83,7 @@ class Sendable:
         """Hold a Bind to the number of the caller's own parameters, in PostgreSQL's words."""
         if len(message.values) != self.own:
             raise ProtocolViolation(
-                f"bind message supplies {len(message.values)} parameters, but the prepared statement requires {self.own}"
+                f"bind message supplies {len(message.values)} parameters, but the statement requires {self.own}"
             )
 
     def check_types(self, types: Types) -> None:

@@ -193,7 +193,7 @@ class _Greeting(asyncio.Protocol):
         for frame in frames:
             self.frames.put_nowait(frame)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self.frames.put_nowait(None)
 
     async def next(self) -> Frame:
@@ -213,7 +213,7 @@ async def _begun(
     greeting = _Greeting()
     name = where.name if context is not None else None
     create = loop.create_unix_connection if sock.family == socket.AF_UNIX else loop.create_connection
-    transport, _ = await create(lambda: greeting, sock=sock, ssl=context, server_hostname=name)  # type: ignore[operator]
+    transport, _ = await create(lambda: greeting, sock=sock, ssl=context, server_hostname=name)
     try:
         transport.write(target.startup())
         await _authenticate(target, greeting, transport)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from struct import Struct
 from types import MappingProxyType
 from typing import Protocol
@@ -14,7 +14,7 @@ from datagate.frontends.gateway.protocol import frontend
 
 _LENGTH = Struct("!I").unpack_from
 _HEADER = 5
-_ROW, _COPY = b"Dd"
+_ROWS = frozenset(b"Dd")
 _LONGEST = 16 * 1024 * 1024  # of a message that is not a row
 KEPT_STATEMENTS = 200
 
@@ -68,13 +68,12 @@ class Upstream(asyncio.Protocol):
         self._buffer = b""
         self._passing = 0
         self._transport: asyncio.Transport | None = None
-        self.on_lost: list[object] = []
+        self.on_lost: list[Callable[[Upstream], None]] = []
 
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment] # uvloop's are not asyncio's by name
         transport.set_write_buffer_limits(high=256 * 1024)  # type: ignore[attr-defined]
 
@@ -104,7 +103,7 @@ class Upstream(asyncio.Protocol):
         while size - at >= _HEADER:
             kind = data[at]
             end = at + 1 + _LENGTH(data, at + 1)[0]
-            if kind == _ROW or kind == _COPY:
+            if kind in _ROWS:
                 listener.rows_seen = True
                 if not listener.rows_pass:
                     if start < at:
@@ -157,7 +156,7 @@ class Upstream(asyncio.Protocol):
             at = end
         self._buffer = data[at:]
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """Tell whoever has it."""
         self.closed = True
         self.writable.set()
@@ -165,7 +164,7 @@ class Upstream(asyncio.Protocol):
         if listener is not None:
             listener.lost()
         for call in self.on_lost:
-            call(self)  # type: ignore[operator]
+            call(self)
 
     def pause_writing(self) -> None:
         """The server does not read fast enough."""
@@ -236,7 +235,9 @@ def profile_change(old: Profile, new: Profile) -> bytes:
     """The query that takes a connection from one client's settings to another's."""
     texts = ["RESET ALL"] if old else []
     if new:
-        texts.append("SELECT " + ", ".join(f"pg_catalog.set_config({_literal(k)}, {_literal(v)}, false)" for k, v in new.items()))
+        texts.append(
+            "SELECT " + ", ".join(f"pg_catalog.set_config({_literal(k)}, {_literal(v)}, false)" for k, v in new.items())
+        )
     return frontend.query("; ".join(texts).encode())
 
 

@@ -64,7 +64,7 @@ def read_opening(body: bytes) -> Opening:
     """
     fields = Fields(body)
     code = fields.unsigned()
-    if code == _SSL or code == _GSSENC:
+    if code in (_SSL, _GSSENC):
         fields.end()
         return Encryption.TLS if code == _SSL else Encryption.GSS
     if code == _CANCEL:
