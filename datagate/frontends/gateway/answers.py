@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from datagate.backends.postgres.faults import RIGHTS_CHANGED, Said, tell
 from datagate.errors import DatagateError
-from datagate.frontends.driver.faults import RIGHTS_CHANGED, _message
 from datagate.frontends.gateway.protocol import backend
 
 __all__ = ["RIGHTS_CHANGED", "TableFilter", "fatal", "of_error", "of_notice", "of_server"]
@@ -27,24 +27,39 @@ def fatal(message: str, sqlstate: str) -> bytes:
 
 
 def of_server(diagnostics: backend.Diagnostics, asked: str) -> bytes:
-    """A server's error, with nothing in it but severity, SQLSTATE and a safe message."""
-    state = diagnostics.get("C", "XX000")
-    if state == RIGHTS_CHANGED:
-        return _made(diagnostics, "40001", CHANGED)
-    return _made(diagnostics, state, _message(state, diagnostics.get("M", ""), asked))
+    """A server's error, with nothing in it but severity, SQLSTATE, a safe message and its place in the caller's text."""
+    if diagnostics.get("C") == RIGHTS_CHANGED:
+        return _made(backend.error, diagnostics, "40001", CHANGED, None)
+    said = _said(diagnostics)
+    told = tell(said, asked)
+    return _made(backend.error, diagnostics, said.sqlstate, told.message, told.position)
 
 
 def of_notice(diagnostics: backend.Diagnostics, asked: str) -> bytes:
     """A server's notice, likewise."""
-    state = diagnostics.get("C", "00000")
-    message = _message(state, diagnostics.get("M", ""), asked)
-    severity = diagnostics.get("V", "NOTICE")
-    return backend.notice({"S": diagnostics.get("S", severity), "V": severity, "C": state, "M": message})
+    said = _said(diagnostics)
+    return _made(backend.notice, diagnostics, said.sqlstate, tell(said, asked).message, None)
 
 
-def _made(diagnostics: backend.Diagnostics, state: str, message: str) -> bytes:
+def _said(diagnostics: backend.Diagnostics) -> Said:
+    return Said(
+        sqlstate=diagnostics.get("C", "XX000"),
+        message=diagnostics.get("M", ""),
+        at_text="P" in diagnostics,
+        within="W" in diagnostics or "q" in diagnostics,
+    )
+
+
+def _made(
+    kind: Callable[[backend.Diagnostics], bytes],
+    diagnostics: backend.Diagnostics,
+    state: str,
+    message: str,
+    position: int | None,
+) -> bytes:
     severity = diagnostics.get("V", "ERROR")
-    return backend.error({"S": diagnostics.get("S", severity), "V": severity, "C": state, "M": message})
+    fields = {"S": diagnostics.get("S", severity), "V": severity, "C": state, "M": message}
+    return kind(fields if position is None else {**fields, "P": str(position)})
 
 
 class TableFilter:

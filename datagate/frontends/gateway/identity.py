@@ -22,7 +22,7 @@ WISHES = (PURPOSE, ON_BEHALF_OF, MANDATE, END_USER)
 class TokenVerifier(Protocol):
     """What a gateway needs of whoever reads tokens."""
 
-    def verify(self, token: str) -> Caller:
+    def caller(self, token: str) -> Caller:
         """The caller that a token names; a DatagateError where it names none."""
 
 

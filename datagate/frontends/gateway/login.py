@@ -84,7 +84,7 @@ class Doorkeeper:
         if self.tokens is None:
             return None
         try:
-            return Identity.of_token(self.tokens.verify(token.decode("ascii"))), b""
+            return Identity.of_token(self.tokens.caller(token.decode("ascii"))), b""
         except (DatagateError, UnicodeDecodeError):
             return None
 
