@@ -39,7 +39,7 @@ class House:
     doorkeeper: Doorkeeper
     pool: Pool
     database: str
-    enter: Callable[[Identity, Mapping[str, str]], Way]
+    enter: Callable[[Identity, Mapping[str, str], str], Way]
     keys: Keys
     parameters: dict[tuple[tuple[str, str], ...], Mapping[bytes, bytes]]
     forget: Callable[[Client], None]
@@ -167,7 +167,7 @@ class Client(asyncio.Protocol):
             if self._startup.parameters.get("database", self._startup.parameters["user"]) != self._house.database:
                 asked = self._startup.parameters.get("database", "")
                 raise Refused(f'database "{asked}" does not exist', sqlstate="3D000")
-            way = self._house.enter(identity, wishes_among(parameters))
+            way = self._house.enter(identity, wishes_among(parameters), self._channel.address)
             conversation = Conversation(self, way, self._house.pool, profile)
             conversation.relay.known = dict(await self._told(conversation, profile))
         except DatagateError as error:

@@ -43,19 +43,22 @@ class Way:
         identity: Who logged in.
         wishes: The settings by which the client said who is calling.
         executor: Where slow work happens.
+        client: The address that the client comes from.
 
     Raises:
         Refused: The wishes are not permitted to this login.
     """
 
-    def __init__(self, gates: Gates, identity: Identity, wishes: Mapping[str, str], executor: Executor) -> None:
+    def __init__(self, gates: Gates, identity: Identity, wishes: Mapping[str, str], executor: Executor, client: str
+    ) -> None:
         self._gates = gates
         self._identity = identity
         self._wishes = dict(wishes)
         self._executor = executor
+        self._client = client
         self.caller: Caller = identity.choose(self._wishes)
         self._gate = gates.current
-        self._session: GateSession = self._gate.session(self.caller, frontend=FRONTEND)
+        self._session: GateSession = self._gate.session(self.caller, frontend=FRONTEND, client=self._client)
         self._kept: dict[tuple[str, bool], Sendable] = {}
         self._quick: set[str] = set()
 
@@ -140,7 +143,7 @@ class Way:
 
     def _renew(self) -> None:
         self._gate = self._gates.current
-        self._session = self._gate.session(self.caller, frontend=FRONTEND)
+        self._session = self._gate.session(self.caller, frontend=FRONTEND, client=self._client)
         self._kept.clear()
 
 

@@ -151,8 +151,8 @@ class Worker:
         if self._door is not None:
             self._door.clients.discard(client)
 
-    def _enter(self, identity: Identity, wishes: Mapping[str, str]) -> Way:
-        return Way(self, identity, wishes, self._executor)
+    def _enter(self, identity: Identity, wishes: Mapping[str, str], client: str) -> Way:
+        return Way(self, identity, wishes, self._executor, client)
 
     async def _open(self, host: int) -> Upstream:
         return await open_upstream(self._target, host, self._settings.connect_seconds)
