@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,6 +24,7 @@ from datagate.frontends.gateway.protocol.startup import NEWEST, Startup
 from datagate.frontends.gateway.upstream import Profile
 from datagate.frontends.gateway.way import Way, wishes_among
 
+LOG = logging.getLogger("datagate.gateway")
 HIGH_WATER = 256 * 1024
 _MOST_WAITING = 256
 _UTF8 = frozenset(("utf8", "utf-8", "unicode"))
@@ -43,6 +45,7 @@ class House:
     keys: Keys
     parameters: dict[tuple[tuple[str, str], ...], Mapping[bytes, bytes]]
     forget: Callable[[Client], None]
+    trace: Callable[[], str]
     login_seconds: float = 30.0
 
 
@@ -57,6 +60,7 @@ class Client(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._phase = Phase.LOGIN
+        self._trace = house.trace()
         self._timer: asyncio.TimerHandle | None = None
         self._entering: asyncio.Task[None] | None = None
         self._key: tuple[int, bytes] | None = None
@@ -142,6 +146,11 @@ class Client(asyncio.Protocol):
         """The gateway ends."""
         self._refuse(OperationalError("the gateway is shutting down; connect again", sqlstate="57P01"))
 
+    def _whence(self) -> dict[str, str]:
+        """For the log: who says to come from where."""
+        user = self._startup.parameters.get("user", "")
+        return {"trace": self._trace, "user": user, "address": self._channel.address}
+
     # The login.
 
     def _go_on(self, body: bytes | None) -> None:
@@ -196,6 +205,7 @@ class Client(asyncio.Protocol):
         told += [backend.key_data(*key), backend.ready(backend.IDLE)]
         self._phase = Phase.READY
         self.conversation = conversation
+        LOG.info("login", extra={"event": "login", **self._whence()})
         self.write(b"".join(told))
         self.conversation.take([])
 
@@ -207,6 +217,8 @@ class Client(asyncio.Protocol):
 
     def _refuse(self, error: DatagateError) -> None:
         told = answers.of_error(error, severity="FATAL")
+        if self.conversation is None:
+            LOG.warning("refused", extra={"event": "refused", "sqlstate": error.sqlstate, **self._whence()})
         if self.conversation is not None:
             self.conversation.end(told)
             return

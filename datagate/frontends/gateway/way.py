@@ -10,10 +10,12 @@ import asyncio
 import re
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from time import perf_counter
 from typing import Protocol
 
 from datagate.errors import DatagateError
 from datagate.frontends.gateway.identity import WISHES, Identity
+from datagate.frontends.gateway.measures import Measures
 from datagate.frontends.gateway.sending import Sendable
 from datagate.gate import Gate, GateSession, StatementKind
 from datagate.model.caller import Caller
@@ -44,18 +46,27 @@ class Way:
         wishes: The settings by which the client said who is calling.
         executor: Where slow work happens.
         client: The address that the client comes from.
+        measures: What is counted.
 
     Raises:
         Refused: The wishes are not permitted to this login.
     """
 
-    def __init__(self, gates: Gates, identity: Identity, wishes: Mapping[str, str], executor: Executor, client: str
+    def __init__(
+        self,
+        gates: Gates,
+        identity: Identity,
+        wishes: Mapping[str, str],
+        executor: Executor,
+        client: str,
+        measures: Measures,
     ) -> None:
         self._gates = gates
         self._identity = identity
         self._wishes = dict(wishes)
         self._executor = executor
         self._client = client
+        self._measures = measures
         self.caller: Caller = identity.choose(self._wishes)
         self._gate = gates.current
         self._session: GateSession = self._gate.session(self.caller, frontend=FRONTEND, client=self._client)
@@ -88,6 +99,7 @@ class Way:
 
     def refresh(self) -> None:
         """The caller's rights changed."""
+        self._measures.changed.inc()
         self._session.refresh()
         self._kept.clear()
 
@@ -99,14 +111,18 @@ class Way:
 
     def decide(self, text: str, *, assuming: bool) -> Decision:
         """Have a statement admitted; what is wrong with it is returned, for it is told when it is its turn."""
+        begun = perf_counter()
         try:
             admitted = self._session.admit(text, assuming=assuming)
             kept = self._kept.get((text, assuming))
             if kept is not None and kept.admitted is admitted:
+                self._measures.admitted(None)
                 return kept
             sendable = Sendable.of(admitted)
         except DatagateError as error:
+            self._measures.refused(error.sqlstate)
             return error
+        self._measures.admitted(perf_counter() - begun)
         if len(self._kept) >= _MOST_KEPT or len(self._quick) >= _MOST_KEPT:
             self._kept.clear()
             self._quick.clear()

@@ -8,9 +8,10 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from scramp.core import CBindData
@@ -22,6 +23,7 @@ from datagate.frontends.gateway.client import Client, House
 from datagate.frontends.gateway.door import ALPN, Door, Encrypting
 from datagate.frontends.gateway.identity import Identity, TokenVerifier
 from datagate.frontends.gateway.login import Channel, Doorkeeper
+from datagate.frontends.gateway.measures import Measures
 from datagate.frontends.gateway.pool import Pool, PoolLimits
 from datagate.frontends.gateway.protocol import frontend
 from datagate.frontends.gateway.protocol.startup import Cancel, Startup
@@ -30,6 +32,8 @@ from datagate.frontends.gateway.upstream import Upstream
 from datagate.frontends.gateway.users import UserFile
 from datagate.frontends.gateway.way import Way
 from datagate.gate import Gate
+
+Post = Callable[[int, Cancel], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +99,26 @@ class Worker:
             nonce=lambda: secrets.token_urlsafe(24).encode(),
             tokens=tokens,
         )
-        self._house = House(doorkeeper, self.pool, self._target.database, self._enter, self.keys, {}, self._forget)
+        self._house = House(
+            doorkeeper,
+            self.pool,
+            self._target.database,
+            self._enter,
+            self.keys,
+            {},
+            self._forget,
+            partial(secrets.token_hex, 8),
+        )
+        self.measures = Measures()
+        self.measures.watch(self.pool)
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._post: Post | None = None
         self._door: Door | None = None
         self._serving: asyncio.Task[None] | None = None
 
-    def start(self, listener: socket.socket) -> None:
-        """Serve on a bound socket; to be called in a running loop."""
+    def start(self, listener: socket.socket, post: Post | None = None) -> None:
+        """Serve on a bound socket; to be called in a running loop. ``post`` sends cancel requests to other workers."""
+        self._post = post
         listener.setblocking(False)
         certificates = self._settings.certificates
         encrypting = certificates.encrypting() if certificates is not None else None
@@ -138,8 +156,12 @@ class Worker:
         return len(self._door.clients) if self._door is not None else 0
 
     def cancel(self, request: Cancel) -> None:
-        """Take a cancel request."""
-        self.keys.cancel(request)
+        """Take a cancel request, for this worker or another."""
+        number = Keys.worker_of(request)
+        if number == self._settings.number:
+            self.keys.cancel(request)
+        elif self._post is not None:
+            self._post(number, request)
 
     def _admit(self, startup: Startup, channel: Channel) -> Client:
         client = Client(self._house, startup, channel)
@@ -152,7 +174,7 @@ class Worker:
             self._door.clients.discard(client)
 
     def _enter(self, identity: Identity, wishes: Mapping[str, str], client: str) -> Way:
-        return Way(self, identity, wishes, self._executor, client)
+        return Way(self, identity, wishes, self._executor, client, self.measures)
 
     async def _open(self, host: int) -> Upstream:
         return await open_upstream(self._target, host, self._settings.connect_seconds)
