@@ -6,11 +6,13 @@ import getpass
 import logging
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from datagate.audit import Sink
 from datagate.errors import StateError
 from datagate.frontends.cli.options import (
     POLICIES,
@@ -83,11 +85,13 @@ def gateway(
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
-    kept = sink(audit)
+    kept: list[Sink | None] = []
 
-    def open_gate() -> Gate:
+    def open_gate(closing: ExitStack) -> Gate:
         store = StateStore(state_engine(state or dsn))
-        return Gate.open(dsn, policies=policies, state=store, keyring=keyring(), audit=kept)
+        if not kept:
+            kept.append(closing.enter_context(sink(audit)))
+        return Gate.open(dsn, policies=policies, state=store, keyring=keyring(), audit=kept[0])
 
     run(
         Service(

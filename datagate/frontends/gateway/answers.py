@@ -27,7 +27,7 @@ def fatal(message: str, sqlstate: str) -> bytes:
 
 
 def of_server(diagnostics: backend.Diagnostics, asked: str) -> bytes:
-    """A server's error, with nothing in it but severity, SQLSTATE, a safe message and its place in the caller's text."""
+    """A server's error, with nothing in it but severity, SQLSTATE, a safe message and its place in the text."""
     if diagnostics.get("C") == RIGHTS_CHANGED:
         return _made(backend.error, diagnostics, "40001", CHANGED, None)
     said = _said(diagnostics)

@@ -14,6 +14,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,11 +36,12 @@ _OWN = ("event", "trace", "user", "address", "sqlstate", "worker")
 class Service:
     """What the whole gateway is told.
 
-    ``open_gate`` reads catalog and policies; it is called in each process, and again for SIGHUP.
+    ``open_gate`` reads catalog and policies, and puts what is to be closed at the end on the stack that it is given; it
+    is called in each process, and again for SIGHUP.
     """
 
     settings: Settings
-    open_gate: Callable[[], Gate]
+    open_gate: Callable[[ExitStack], Gate]
     host: str = "127.0.0.1"
     port: int = 6432
     watch_host: str = "127.0.0.1"
@@ -88,7 +90,7 @@ def _supervise(service: Service, folder: Path) -> None:
             uvloop.run(_serve(replace(service, settings=settings), folder))
             status = 0
         except DatagateError as error:
-            LOG.error(error.message, extra={"event": "failed", "worker": number})
+            LOG.warning(error.message, extra={"event": "failed", "worker": number})
         finally:
             os._exit(status)
 
@@ -99,10 +101,10 @@ def _supervise(service: Service, folder: Path) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)
 
-    for each in range(service.workers):
-        start(each)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, hand_on)
+    for first in range(service.workers):
+        start(first)
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, hand_on)
     while running:
         process, status = os.wait()
         number = running.pop(process)
@@ -117,7 +119,9 @@ async def _serve(service: Service, folder: Path | None) -> None:
     ended = asyncio.Event()
     listener = bind(service.host, service.port)
     try:
-        worker = Worker(service.settings, await asyncio.to_thread(service.open_gate), service.tokens)
+        closing = ExitStack()
+        gate = await asyncio.to_thread(service.open_gate, closing)
+        worker = Worker(service.settings, gate, service.tokens, closing)
         mailbox = _Mailbox(worker, service.settings.number, folder) if folder is not None else None
         worker.start(listener, mailbox.post if mailbox is not None else None)
     except BaseException:
@@ -147,10 +151,10 @@ async def _serve(service: Service, folder: Path | None) -> None:
 async def _reload(service: Service, worker: Worker) -> None:
     """Take new policies; where they are wrong, the old ones stay."""
     try:
-        gate = await asyncio.to_thread(service.open_gate)
+        gate = await asyncio.to_thread(service.open_gate, worker.closing)
         worker.replace_gate(gate)
     except (DatagateError, OSError) as error:
-        LOG.error(f"not reloaded: {error}", extra={"event": "reload-failed"})
+        LOG.warning(f"not reloaded: {error}", extra={"event": "reload-failed"})
     else:
         LOG.info("reloaded", extra={"event": "reloaded"})
 

@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -83,10 +84,14 @@ class Worker:
         settings: See there.
         gate: By which statements are admitted; :attr:`current` may be replaced.
         tokens: Who reads tokens, where they are taken.
+        closing: What is closed at the end.
     """
 
-    def __init__(self, settings: Settings, gate: Gate, tokens: TokenVerifier | None = None) -> None:
+    def __init__(
+        self, settings: Settings, gate: Gate, tokens: TokenVerifier | None = None, closing: ExitStack | None = None
+    ) -> None:
         self.current = gate
+        self.closing = closing if closing is not None else ExitStack()
         self._settings = settings
         self._target = Target.read(settings.dsn, gate.session_settings)
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="gate")
@@ -149,6 +154,7 @@ class Worker:
                 client.shut_down()
         await self.pool.close()
         self._executor.shutdown(cancel_futures=True)
+        self.closing.close()
 
     @property
     def clients(self) -> int:
