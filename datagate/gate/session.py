@@ -172,6 +172,11 @@ class GateSession:
         )
         return Explained(admitted, bindings, decisions, road.carried.by)
 
+    def exists(self, oid: int) -> bool:
+        """Whether a relation, by its OID in the database, exists for the caller."""
+        found = next((each for each in self._shared.catalog.relations.values() if each.oid == oid), None)
+        return found is not None and self._current_rights().sight(found) is not Seen.NOT
+
     def _current_rights(self) -> Rights:
         if self._rights is None:
             self._rights = Rights(self._shared, self._caller)
