@@ -19,7 +19,7 @@ from datagate.frontends.gateway.protocol.frames import FrameSplitter, StartupSpl
 from datagate.frontends.gateway.protocol.startup import Startup, read_opening
 
 NAMES = st.binary(max_size=8).map(lambda raw: raw.replace(b"\0", b"a"))
-TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 READERS: dict[int, Callable[[bytes], object]] = {
     frontend.QUERY: frontend.read_query,
     frontend.PARSE: frontend.read_parse,
