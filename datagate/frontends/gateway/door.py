@@ -100,8 +100,7 @@ class Door:
         except (ProtocolViolation, OperationalError) as error:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(1):
-                    told = answers.of_error(error, severity="FATAL")
-                    await asyncio.get_running_loop().sock_sendall(sock, told)
+                    await _part(sock, answers.of_error(error, severity="FATAL"))
         except (OSError, TimeoutError, ssl.SSLError):
             # Gone, too slow, or no TLS: nobody is left to be told.
             pass
@@ -245,6 +244,16 @@ async def _first_byte(sock: socket.socket) -> int:
 def _wake(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
+
+
+async def _part(sock: socket.socket, told: bytes) -> None:
+    """Say why, and wait until the client has heard: what it has sent and we have not read would wipe out our answer."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, told)
+    sock.shutdown(socket.SHUT_WR)
+    for _ in range(64):
+        if not await loop.sock_recv(sock, 4096):
+            return
 
 
 async def _packet(sock: socket.socket) -> bytes:

@@ -35,6 +35,7 @@ PURPOSES = {
     "ada": ("advice",),
     "cora": ("self-service",),
     "rex": ("compliance",),
+    "tom": ("tax",),
 }
 ANALYST, ADVISER = CALLERS["analyst"], CALLERS["adviser"]
 
@@ -60,8 +61,6 @@ class Running:
         self.users = UserFile(folder / "users.json")
         for name, purposes in PURPOSES.items():
             self.users.put(User(name=name, verifier=Verifier.of(PASSWORD, os.urandom(16)), purposes=purposes))
-        for name, purpose in (("tom", "tax"), ("sam", "support")):
-            self.users.put(User(name=name, verifier=Verifier.of(PASSWORD, os.urandom(16)), purposes=(purpose,)))
         self._settings = Settings(service, folder / "users.json", limits or PoolLimits(), certificates)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -94,6 +93,11 @@ class Running:
         """How a client connects."""
         given = {"host": "127.0.0.1", "port": self.port, "user": user, "password": PASSWORD, "dbname": self.database}
         return make_conninfo("", **{**given, "connect_timeout": 10, **more})
+
+    def asyncpg(self, user: str) -> dict[str, Any]:
+        """How asyncpg connects."""
+        where = {"host": "127.0.0.1", "port": self.port, "user": user, "password": PASSWORD}
+        return {**where, "database": self.database, "timeout": 10}
 
     @property
     def database(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 import threading
 
+import asyncpg
 import psycopg
 import pytest
 
@@ -55,11 +57,21 @@ def test_policy_values_stay_invisible(gateway: Running) -> None:
     with gateway.connect() as connection:
         pgconn = connection.pgconn
         pgconn.prepare(b"p", b"select region from bank.customers where customer_id = $1")
-        described = pgconn.describe_prepared(b"p")
-        assert described.nparams == 1
-        assert described.fname(0) == b"region"
         wrong = pgconn.exec_prepared(b"p", [b"1", b"2"])
         assert b"supplies 2 parameters, but the statement requires 1" in wrong.error_message
+
+
+def test_descriptions_tell_of_ones_own(gateway: Running) -> None:
+    """Described, a statement has the caller's one parameter, typed, and the columns' names."""
+
+    async def described() -> tuple[list[str], list[str]]:
+        connection = await asyncpg.connect(**gateway.asyncpg("ana"))
+        statement = await connection.prepare("select region from bank.customers where customer_id = $1")
+        found = [kind.name for kind in statement.get_parameters()], [each.name for each in statement.get_attributes()]
+        await connection.close()
+        return found
+
+    assert asyncio.run(described()) == (["int8"], ["region"])
 
 
 def test_purposes_are_chosen_among_ones_own(gateway: Running) -> None:
@@ -100,13 +112,13 @@ def test_changed_rights_run_again_unnoticed(gateway: Running, autocommit: bool) 
             connection.commit()
             gateway.store.grant_attribute("ada", "regions", ("EU", "APAC"))
         connection.rollback()
-        with connection.transaction():
+        connection.autocommit = True
+        connection.execute("begin")
+        connection.execute(REGIONS)
+        gateway.store.grant_attribute("ada", "regions", ("EU", "APAC"))
+        with pytest.raises(psycopg.errors.SerializationFailure):
             connection.execute(REGIONS)
-            gateway.store.grant_attribute("ada", "regions", ("EU", "APAC"))
-            with pytest.raises(psycopg.errors.SerializationFailure):
-                connection.execute(REGIONS)
-            connection.rollback() if autocommit is None else None
-            raise psycopg.Rollback
+        connection.execute("rollback")
         assert connection.execute(REGIONS).fetchall() == [("APAC",), ("EU",)]
 
 
@@ -164,7 +176,9 @@ def test_nothing_leaks_when_clients_vanish(gateway: Running) -> None:
         connection = gateway.connect()
         connection.execute("begin")
         connection.execute("select 1")
-        socket.socket(fileno=connection.pgconn.socket).close()
+        with socket.socket(fileno=socket.dup(connection.pgconn.socket)) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
+        connection.close()
     with gateway.connect() as fresh:
         assert fresh.execute("select 1").fetchone() == (1,)
 
