@@ -28,18 +28,21 @@ from datagate.errors import (
     RightsChanged,
     StateError,
     StatementSyntaxError,
+    TokenRefused,
     UndefinedColumn,
     UndefinedRelation,
     UnsupportedConstruct,
     VerificationFailed,
     Warning,  # noqa: A004 - PEP 249 prescribes the name
 )
-from datagate.model.caller import Actor, ActorKind, Caller
+from datagate.model.caller import Actor, ActorKind, Caller, TokenVerifier
+from datagate.model.narrowing import Narrowing
 
 if TYPE_CHECKING:
     from datagate.audit import AuditRecord, JsonLinesSink, LoggingSink, Sink
     from datagate.frontends.driver import AsyncConnection, Connection, connect, connect_async
     from datagate.gate import Gate
+    from datagate.identity import JwksFile, JwksUrl, JwtVerifier
     from datagate.stores import EntitlementKind, StateStore
     from datagate.stores.keyring import Keyring
 
@@ -67,9 +70,13 @@ __all__ = [
     "InterfaceError",
     "InternalError",
     "JsonLinesSink",
+    "JwksFile",
+    "JwksUrl",
+    "JwtVerifier",
     "Keyring",
     "KeyringError",
     "LoggingSink",
+    "Narrowing",
     "NotSupportedError",
     "OperationalError",
     "PolicyError",
@@ -81,6 +88,8 @@ __all__ = [
     "StateError",
     "StateStore",
     "StatementSyntaxError",
+    "TokenRefused",
+    "TokenVerifier",
     "UndefinedColumn",
     "UndefinedRelation",
     "UnsupportedConstruct",
@@ -101,6 +110,9 @@ _HOMES = {
     "EntitlementKind": "datagate.stores",
     "Gate": "datagate.gate",
     "JsonLinesSink": "datagate.audit",
+    "JwksFile": "datagate.identity",
+    "JwksUrl": "datagate.identity",
+    "JwtVerifier": "datagate.identity",
     "Keyring": "datagate.stores.keyring",
     "LoggingSink": "datagate.audit",
     "Sink": "datagate.audit",

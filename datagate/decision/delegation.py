@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from datagate.decision.standing import Link
 from datagate.model.caller import Caller
-from datagate.model.decision import Denial, DenyReason
+from datagate.model.decision import ColumnDecision, Denial, DenyReason
 from datagate.model.facts import Mandate
-from datagate.model.names import Purpose
+from datagate.model.names import MandateId, Purpose, RelationName
+from datagate.model.narrowing import Narrowing
 from datagate.model.policy import PolicySet
 
 # Far beyond any honest chain; it bounds the depth of a decision.
@@ -24,7 +26,8 @@ def links_of(
 ) -> tuple[Link, ...] | Denial:
     """The chain's links with their scopes, the caller's own mandate first; or why the caller may not act.
 
-    ``purposes`` is the lineage of the caller's purpose. No mandate and none needed: no links.
+    ``purposes`` is the lineage of the caller's purpose. No mandate and none needed: no links. What a token takes away
+    from the mandate is a link before all others, and like each of them can only narrow those that follow.
     """
     denial = _unfit(caller, chain) or _broken(caller, chain)
     if denial is not None:
@@ -38,7 +41,53 @@ def links_of(
         if scope is None:
             return Denial(DenyReason.MANDATE_SCOPE, f"mandate {mandate.id}: no scope {mandate.scope!r}")
         links.append(Link(index, mandate, scope))
-    return tuple(links)
+    if caller.narrowing is None:
+        return tuple(links)
+    if not links:
+        return Denial(DenyReason.NO_MANDATE, "the token narrows a mandate, and names none")
+    narrowed = _narrowed(caller.narrowing, links[0], len(links))
+    if isinstance(narrowed, Denial):
+        return narrowed
+    denial = _dead(narrowed.mandate, purposes, instant)
+    if denial is not None:
+        return denial
+    # Of equal parameters a further link would ask for the same once more.
+    return (narrowed, *links) if caller.narrowing.parameters else tuple(links)
+
+
+def _narrowed(narrowing: Narrowing, own: Link, index: int) -> Link | Denial:
+    """The caller's mandate as the token leaves it: its principal, holder and scope, for less and for a shorter time.
+
+    Which relations and columns are left, `narrowed_columns` says: not asked of relations that a row only refers to.
+    """
+    mandate = own.mandate
+    unknown = sorted(name for name, _ in narrowing.parameters if name not in mandate.parameters)
+    if unknown:
+        return Denial(DenyReason.MANDATE_SCOPE, f"mandate {mandate.id} has no parameter {unknown[0]} to narrow")
+    left = replace(
+        mandate,
+        id=MandateId(f"{mandate.id} as the token narrows it"),
+        parameters={**mandate.parameters, **dict(narrowing.parameters)},
+        purposes=mandate.purposes if narrowing.purposes is None else narrowing.purposes,
+        valid_from=mandate.valid_from if narrowing.valid_from is None else narrowing.valid_from,
+        valid_until=mandate.valid_until if narrowing.valid_until is None else narrowing.valid_until,
+        parent=mandate.id,
+        sub_delegable=0,
+    )
+    return Link(index, left, own.scope)
+
+
+def narrowed_columns(
+    narrowing: Narrowing, relation: RelationName, columns: tuple[ColumnDecision, ...]
+) -> tuple[ColumnDecision, ...]:
+    """Those of a relation's columns that the token leaves."""
+    if narrowing.relations is None:
+        return columns
+    left = dict(narrowing.relations)
+    if relation not in left:
+        return ()
+    names = left[relation]
+    return columns if names is None else tuple(column for column in columns if column.name in names)
 
 
 def _unfit(caller: Caller, chain: tuple[Mandate, ...]) -> Denial | None:

@@ -10,22 +10,25 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, NullPool, create_engine
 
-from datagate.audit import LoggingSink, Sink
+from datagate.audit import AuditRecord, LoggingSink, Sink
 from datagate.backends.postgres import masks
 from datagate.backends.postgres.catalog import read_catalog
 from datagate.backends.postgres.examples import run_examples
 from datagate.backends.postgres.guards import quote
 from datagate.backends.postgres.predicate import PostgresPredicates
-from datagate.errors import PolicyError
+from datagate.errors import PolicyError, TokenRefused
 from datagate.gate.session import GateSession
 from datagate.gate.shared import Shared
-from datagate.model.caller import Caller
+from datagate.model.caller import Caller, TokenVerifier
 from datagate.model.catalog import Catalog
 from datagate.model.policy import PolicySet
 from datagate.policy.check import check_catalog, check_functions, check_types
 from datagate.policy.load import read_source
 from datagate.stores.keyring import Keyring
 from datagate.stores.store import StateStore
+
+UNIDENTIFIED = Caller.of("(nobody)")
+"""In whose name a refused token is recorded."""
 
 
 class Gate(Shared):
@@ -79,6 +82,28 @@ class Gate(Shared):
     def session(self, caller: Caller, *, frontend: str) -> GateSession:
         """One caller's way through the gate."""
         return GateSession(self, caller, frontend)
+
+    def caller(self, token: str, verifier: TokenVerifier, *, frontend: str) -> Caller:
+        """The caller that a token names; a token that is refused is recorded with its reason.
+
+        Raises:
+            TokenRefused: It is not accepted, and the message does not say why.
+        """
+        try:
+            return Caller.from_token(token, verifier)
+        except TokenRefused as error:
+            refused = AuditRecord(
+                caller=UNIDENTIFIED,
+                frontend=frontend,
+                text="",
+                permitted=False,
+                relations=(),
+                rules=(),
+                policy_version=self.policies.version,
+                reason=error.audit_reason,
+            )
+            self.audit.record(refused, self.recorded_at())
+            raise
 
     @property
     def session_settings(self) -> tuple[tuple[str, str], ...]:

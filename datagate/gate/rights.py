@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
+
 from datagate.backends.postgres.catalog_guards import CatalogGuards
 from datagate.backends.postgres.guards import CAPTURED, EPOCH, PARTIES, PARTY, VALID_UNTIL, compile_target
 from datagate.decision import decide
@@ -19,6 +22,7 @@ from datagate.model.policy import Action
 from datagate.sql.views import Seen
 
 CALLER_LEVEL = {
+    DenyReason.CALLER_ENDED: "the login of this session has ended; log in again",
     DenyReason.UNKNOWN_PURPOSE: "the purpose of this session is not known",
     DenyReason.NO_MANDATE: "the actor of this session acts for another principal without a mandate",
     DenyReason.MANDATE_ENDED: "the mandate of this session is not in force",
@@ -30,6 +34,15 @@ CALLER_LEVEL = {
 """Denials that speak of the caller, not of a relation: they are told before any relation is looked at."""
 
 
+def _ending(facts: Facts, caller: Caller, instant: datetime) -> Facts:
+    """The facts, which must not be used beyond the next turn of the caller's own, either."""
+    narrowing = caller.narrowing
+    own = [facts.valid_until, caller.valid_until]
+    own += [] if narrowing is None else [narrowing.valid_from, narrowing.valid_until]
+    turns = [turn for turn in own if turn is not None and turn > instant]
+    return replace(facts, valid_until=min(turns, default=None))
+
+
 class Rights:
     """What one caller may do, by the facts of one reading."""
 
@@ -37,7 +50,7 @@ class Rights:
         self.shared = shared
         self.caller = caller
         self.instant = shared.instant()
-        self.facts: Facts = shared.state.facts(caller, self.instant)
+        self.facts: Facts = _ending(shared.state.facts(caller, self.instant), caller, self.instant)
         self._decisions: dict[tuple[RelationName, Action], Decision] = {}
         self.catalog_guards = CatalogGuards(shared.catalog, self.visible_columns)
         self.standing = self._standing()
