@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from datagate.decision.binding import Ledger
 from datagate.decision.cells import Coverage, Granted, columns_shown, intersect, settle
-from datagate.decision.delegation import links_of, narrowed_columns
+from datagate.decision.delegation import left_by_token, links_of
 from datagate.decision.filters import FALSE, all_of, any_of, binding_names
 from datagate.decision.in_play import in_play
 from datagate.decision.rows import row_condition
@@ -61,11 +61,10 @@ def decide(request: Request, policies: PolicySet, facts: Facts) -> Decision:
     hearing = _Hearing(policies, actor_alone(caller, purposes, facts))
     decision = hearing.decide(request.relation, request.action, standing)
     if caller.narrowing is not None and decision.outcome is Outcome.PERMIT:
-        columns = narrowed_columns(caller.narrowing, request.relation, decision.columns)
-        if not columns:
-            denial = Denial(DenyReason.MANDATE_SCOPE, f"the token leaves no column of {request.relation}")
-            return _denied(request.relation, request.action, denial)
-        decision = replace(decision, columns=columns)
+        left = left_by_token(caller.narrowing, decision)
+        if isinstance(left, Denial):
+            return _denied(request.relation, request.action, left)
+        decision = left
     return _pruned(decision)
 
 

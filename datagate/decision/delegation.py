@@ -7,11 +7,11 @@ from datetime import datetime
 
 from datagate.decision.standing import Link
 from datagate.model.caller import Caller
-from datagate.model.decision import ColumnDecision, Denial, DenyReason
+from datagate.model.decision import Decision, Denial, DenyReason
 from datagate.model.facts import Mandate
-from datagate.model.names import MandateId, Purpose, RelationName
+from datagate.model.names import MandateId, Purpose
 from datagate.model.narrowing import Narrowing
-from datagate.model.policy import PolicySet
+from datagate.model.policy import Action, PolicySet
 
 # Far beyond any honest chain; it bounds the depth of a decision.
 MAX_LINKS = 32
@@ -58,7 +58,7 @@ def links_of(
 def _narrowed(narrowing: Narrowing, own: Link, index: int) -> Link | Denial:
     """The caller's mandate as the token leaves it: its principal, holder and scope, for less and for a shorter time.
 
-    Which relations and columns are left, `narrowed_columns` says: not asked of relations that a row only refers to.
+    Which relations and columns are left, `left_by_token` says: not asked of relations that a row only refers to.
     """
     mandate = own.mandate
     unknown = sorted(name for name, _ in narrowing.parameters if name not in mandate.parameters)
@@ -77,17 +77,20 @@ def _narrowed(narrowing: Narrowing, own: Link, index: int) -> Link | Denial:
     return Link(index, left, own.scope)
 
 
-def narrowed_columns(
-    narrowing: Narrowing, relation: RelationName, columns: tuple[ColumnDecision, ...]
-) -> tuple[ColumnDecision, ...]:
-    """Those of a relation's columns that the token leaves."""
+def left_by_token(narrowing: Narrowing, decision: Decision) -> Decision | Denial:
+    """A permit with the columns that the token leaves; a row is deleted only where it leaves all of them."""
     if narrowing.relations is None:
-        return columns
-    left = dict(narrowing.relations)
-    if relation not in left:
-        return ()
-    names = left[relation]
-    return columns if names is None else tuple(column for column in columns if column.name in names)
+        return decision
+    relation, left = decision.relation, dict(narrowing.relations)
+    names = left.get(relation, frozenset())
+    if names is None:
+        return decision
+    columns = tuple(column for column in decision.columns if column.name in names)
+    writes = tuple(column for column in decision.writes if column.name in names)
+    if not names or decision.action is Action.DELETE or (decision.action is Action.SELECT and not columns):
+        what = f"the token leaves no column of {relation} to {decision.action.value}"
+        return Denial(DenyReason.MANDATE_SCOPE, what)
+    return replace(decision, columns=columns, writes=writes)
 
 
 def _unfit(caller: Caller, chain: tuple[Mandate, ...]) -> Denial | None:

@@ -2,33 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from weakref import ref
+
 from datagate.audit import AuditRecord
 from datagate.backends.postgres.backend import carry
 from datagate.backends.postgres.guards import STILL_CURRENT
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
-from datagate.errors import DatagateError, Refused, UndefinedRelation
+from datagate.errors import DatagateError, Refused, RightsChanged, UndefinedRelation
 from datagate.gate.admitted import Admitted, Explained
+from datagate.gate.lookout import Flight, Pledge, Stake
 from datagate.gate.rights import CALLER_LEVEL, Rights
 from datagate.gate.shared import Road, Shared, keep
 from datagate.model.caller import Caller
 from datagate.model.catalog import Relation
-from datagate.model.decision import Decision
+from datagate.model.decision import Decision, purposes_asked
 from datagate.model.guard import Target, TargetKey
 from datagate.model.names import RelationName
 from datagate.model.policy import Action
 from datagate.sql.rewrite import Surroundings
 from datagate.sql.views import Seen
+from datagate.stores.signals import consent_parties
 
 
 class GateSession:
     """One caller's way through the gate; the caller is fixed."""
 
     def __init__(self, shared: Shared, caller: Caller, frontend: str) -> None:
-        self._shared = shared
+        self._gate = shared
+        self._shared = shared.current
         self._caller = caller
         self._frontend = frontend
         self._rights: Rights | None = None
         self._admitted: dict[tuple[str, bool], tuple[Admitted, AuditRecord]] = {}
+        self._flight: Callable[[], Flight | None] | None = None
+        self._stake: Stake | None = None
+
+    def watch(self, flight: Flight) -> None:
+        """Have statements that run on a connection cancelled when the caller's rights end; until :meth:`leave`."""
+        self._flight = ref(flight)
+        self._gate.lookout.watch(self)
+
+    def leave(self) -> None:
+        """The connection of :meth:`watch` is closed."""
+        if self._flight is not None:
+            self._flight = None
+            self._gate.lookout.leave(self)
+
+    @property
+    def flight(self) -> Flight | None:
+        """The connection that is watched, while there is one."""
+        return None if self._flight is None else self._flight()
+
+    @property
+    def stake(self) -> Stake | None:
+        """What the statements under way stand on; None before the first."""
+        return self._stake
+
+    def pledge(self) -> Pledge:
+        """What has to stay as it is now, for a snapshot or a cursor that is taken from now on and read for long.
+
+        Raises:
+            DatagateError: The caller has no rights, or the state cannot be read.
+        """
+        rights = self._current_rights()
+        purpose = self._caller.purpose
+        known = purpose is not None and purpose in self._shared.policies.purposes
+        consents = consent_parties(self._shared.policies.purposes.chain(purpose)) if known and purpose else ()
+        values = self._gate.lookout.epochs([*rights.facts.epoch.parties, *consents])
+        total = sum(values[party] for party in dict.fromkeys(rights.facts.epoch.parties))
+        if total != rights.facts.epoch.value:
+            self.refresh()
+            raise RightsChanged("the caller's rights changed a moment ago; run the transaction again")
+        return Pledge(values, rights.facts.valid_until, self._shared.policies.version)
+
+    def confirm(self, pledge: Pledge) -> None:
+        """Hold what is read from an older snapshot to the state as it is now.
+
+        Raises:
+            RightsChanged: Rights, consents for the caller's purpose, or policies are no longer what they were.
+        """
+        ended = pledge.valid_until is not None and pledge.valid_until <= self._gate.lookout.now()
+        same_policies = self._gate.current.policies.version == pledge.policy_version
+        if ended or not same_policies or self._gate.lookout.epochs(pledge.epochs) != pledge.epochs:
+            self.refresh()
+            raise RightsChanged("the caller's rights, or consents, changed meanwhile; roll back and run it again")
 
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
@@ -45,12 +103,17 @@ class GateSession:
         Raises:
             DatagateError: what is wrong with the statement, or why it is refused; the refusal has been recorded.
         """
-        if not self._shared.state_within:
-            # Statements cannot check a state that lies elsewhere, so it is read anew for each.
+        if self._gate.current is not self._shared:
+            self._shared = self._gate.current
+            self.refresh()
+        if not self._shared.state_within or (self._flight is not None and not self._gate.lookout.sound):
+            # Statements cannot check a state that lies elsewhere, so it is read anew for each. Nor is anything assumed
+            # while nobody hears of changes.
             self.refresh()
         known = self._admitted.get((text, assuming))
         if known is not None:
             admitted, record = known
+            self._stand(admitted)
             self._shared.audit.record(record, self._shared.recorded_at())
             return admitted
         try:
@@ -60,7 +123,23 @@ class GateSession:
             raise
         record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
         keep(self._admitted, (text, assuming), (explained.admitted, record))
+        self._stand(explained.admitted)
         return explained.admitted
+
+    def _stand(self, admitted: Admitted) -> None:
+        """Note what the statement that is about to run stands on, beside those that run already (a pipeline's)."""
+        if self._flight is None or self._rights is None:
+            return
+        facts, flight = self._rights.facts, self.flight
+        consents = admitted.consents
+        if self._stake is not None and flight is not None and flight.under_way:
+            consents = consents | self._stake.consents
+        stake = self._stake
+        if stake is None or stake.total != facts.epoch.value or stake.consents != consents or stake.facts is not facts:
+            parties = frozenset(facts.epoch.parties)
+            self._stake = Stake(parties, facts.epoch.value, consents, facts.valid_until, facts)
+            if facts.valid_until is not None:
+                self._gate.lookout.expects(facts.valid_until)
 
     def _explain_anew(self, text: str, *, assuming: bool) -> Explained:
         """As :meth:`explain`; a refusal stands only if the facts that it came from are still in force.
@@ -95,6 +174,9 @@ class GateSession:
             parameters=tuple(rights.value(binding, decisions) for binding in bindings),
             caller_parameters=statement.parameters,
             assumptions=road.carried.assumptions,
+            consents=frozenset(
+                consent_parties(dict.fromkeys(purpose for each in decisions for purpose in purposes_asked(each)))
+            ),
             shows_rows=road.carried.shows_rows,
         )
         return Explained(admitted, bindings, decisions, road.carried.by)

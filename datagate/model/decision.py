@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -167,3 +167,24 @@ class Decision:
         """What the rewritten text depends on; hashable."""
         types = tuple(sorted((name, value.type.value) for name, value in self.bindings.items()))
         return (self.relation, self.action, self.outcome, self.filter, self.columns, self.writes, types)
+
+
+def purposes_asked(decision: Decision) -> Iterator[Purpose]:
+    """The purposes for which a decision asks data subjects' consent, in rows or cells; repeats included."""
+    yield from _asked(decision.filter)
+    for column in decision.columns:
+        for case in column.cases:
+            yield from _asked(case.when)
+
+
+def _asked(wanted: Filter) -> Iterator[Purpose]:
+    match wanted:
+        case ConsentLive():
+            yield from wanted.purposes
+        case RefersTo():
+            yield from _asked(wanted.filter)
+        case AllOf() | AnyOf():
+            for part in wanted.parts:
+                yield from _asked(part)
+        case Where():
+            return

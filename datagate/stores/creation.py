@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from sqlalchemy import Connection, inspect, select, text
 
 from datagate.errors import StateError
-from datagate.stores import postgres, sqlite
+from datagate.stores import postgres, signals, sqlite
 from datagate.stores.engine import StateDatabase
 from datagate.stores.tables import SCHEMA, SCHEMA_VERSION, metadata, schema_version
 
@@ -30,6 +30,7 @@ def create(database: StateDatabase) -> None:
         metadata.create_all(connection, checkfirst=False)
         if database.is_postgres:
             _run(connection, postgres.create_statements())
+            _run(connection, signals.create_statements())
         elif database.is_sqlite:
             _run(connection, sqlite.create_statements())
         connection.execute(schema_version.insert(), {"version": SCHEMA_VERSION})

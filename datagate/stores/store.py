@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 import psycopg
-from sqlalchemy import Engine, Row, Select, delete, select
+from sqlalchemy import Engine, Row, Select, delete, select, text
 
-from datagate.errors import StateError
+from datagate.errors import OperationalError, StateError
 from datagate.model.caller import Caller
 from datagate.model.facts import Epoch, Facts, Mandate
 from datagate.model.names import PrincipalId, Purpose
@@ -19,7 +19,9 @@ from datagate.model.values import AttributeValue
 from datagate.stores import creation, delegation, reading
 from datagate.stores.encoding import decode, encode
 from datagate.stores.engine import IDENTITY, Clock, StateDatabase, identity_of, name_of, validity_of
+from datagate.stores.listening import Asking, Listening
 from datagate.stores.records import Consent, Entitlement, EntitlementKind
+from datagate.stores.signals import POLICIES_CHANNEL, POLICIES_PARTY
 from datagate.stores.tables import consents, entitlements, mandates
 
 _NO_PARAMETERS: Mapping[str, AttributeValue] = MappingProxyType({})
@@ -205,6 +207,36 @@ class StateStore:
                 if answer.valid_from <= instant and not ended:
                     nearest.setdefault(answer.data_subject, answer.granted)
         return tuple(data_subject for data_subject, granted in nearest.items() if granted)
+
+    def epochs(self, parties: Collection[PrincipalId]) -> Mapping[PrincipalId, int]:
+        """How far each of these parties has come, 0 for one that never changed."""
+        with self._database.reading() as connection:
+            return reading.epochs_by_party(connection, parties)
+
+    @property
+    def tells_changes(self) -> bool:
+        """Whether the database can tell of changes as they happen."""
+        return self._database.is_postgres
+
+    def listen(self) -> Listening:
+        """A connection that hears of every change; OperationalError where the state cannot be listened to."""
+        return Listening(self._listenable())
+
+    def ask(self) -> Asking:
+        """A connection that stays open to be asked for epochs; OperationalError as for :meth:`listen`."""
+        return Asking(self._listenable())
+
+    def _listenable(self) -> Engine:
+        if not self._database.is_postgres:
+            raise OperationalError("only PostgreSQL tells of changes; elsewhere the state is read for each statement")
+        return self._database.engine
+
+    def call_for_policies(self) -> None:
+        """Tell every gate on this state to read its policies again; OperationalError where it is not PostgreSQL's."""
+        self._listenable()
+        with self._database.writing() as connection:
+            connection.execute(text("SELECT datagate.advance_epochs(ARRAY[:party])"), {"party": POLICIES_PARTY})
+            connection.execute(text("SELECT pg_catalog.pg_notify(:channel, '')"), {"channel": POLICIES_CHANNEL})
 
     def is_current(self, epoch: Epoch) -> bool:
         """Whether nothing changed for these parties; for state that statements cannot check by themselves."""

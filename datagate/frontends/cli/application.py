@@ -10,7 +10,7 @@ import psycopg
 import typer
 
 from datagate.errors import DatagateError, PolicyError
-from datagate.frontends.cli import policies, state, statements
+from datagate.frontends.cli import policies, state, statements, why
 from datagate.frontends.cli.demo import demo
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.command("test")(policies.prove)
 app.command("schema")(policies.schema)
 app.command("query")(statements.query)
 app.command("explain")(statements.explain)
+app.command("why")(why.why_row)
+app.command("reload")(why.reload)
 app.command("init")(state.init)
 app.add_typer(state.entitle, name="entitle")
 app.add_typer(state.consent, name="consent")

@@ -6,11 +6,12 @@ one, and a `Statement` is made in `Admission.admit` alone. A method of psycopg's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import psycopg
 from psycopg import pq
@@ -24,6 +25,7 @@ from datagate.frontends.driver.assumptions import Assumption, hold
 from datagate.frontends.driver.placeholders import Converted, convert, in_order, read_text
 
 _UTF8 = "utf-8"
+_SNAPSHOTS = re.compile("isolation|snapshot|reset|discard", re.IGNORECASE)
 _WHITE = " \t\r\n\f\v;"
 _KEPT_STATEMENTS = 512
 _KEPT_LENGTH = 4096
@@ -74,6 +76,33 @@ class GateSession(Protocol):
 
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
+
+    def watch(self, flight: Flight) -> None:
+        """Have what runs on a connection cancelled when the caller's rights end."""
+
+    def leave(self) -> None:
+        """The connection is closed."""
+
+    def pledge(self) -> Any:
+        """What must stay as it is for a snapshot, or a cursor, that is taken from now on."""
+
+    def confirm(self, pledge: Any) -> None:
+        """RightsChanged unless it stayed so."""
+
+
+class Flight(Protocol):
+    """What the gate needs of a connection; `datagate.gate.lookout.Flight` is the same."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a statement runs now."""
+
+    @property
+    def revoked(self) -> bool:
+        """Whether it is being cancelled."""
+
+    def revoke(self) -> None:
+        """Cancel it."""
 
 
 class _PolicyContext:
@@ -236,14 +265,21 @@ class Admission:
 
     Attributes:
         asked: The text of the last statement, in engine style, for judging whether an error tells more than it.
+        settled: Whether a statement of the caller's own may have set how transactions see the database.
     """
 
-    __slots__ = ("_kept", "_session", "asked")
+    __slots__ = ("_kept", "_session", "asked", "settled")
 
     def __init__(self, session: GateSession) -> None:
         self._session = session
         self._kept: dict[str, Statement] = {}
         self.asked = ""
+        self.settled = False
+
+    @property
+    def session(self) -> GateSession:
+        """The caller's way through the gate."""
+        return self._session
 
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
@@ -270,6 +306,8 @@ class Admission:
             _check_characters(text)
         self.asked = text
         admitted = self._session.admit(text) if text.strip(_WHITE) else _BLANK
+        if kept is None and _SNAPSHOTS.search(text):
+            self.settled = True
         if (
             kept is not None
             and kept.converted is converted

@@ -14,7 +14,7 @@ from psycopg.rows import Row, RowFactory, tuple_row
 from datagate.audit import Sink
 from datagate.frontends.driver import faults
 from datagate.frontends.driver.cursors import Cursor, ServerCursor
-from datagate.frontends.driver.guarding import Gated
+from datagate.frontends.driver.guarding import Gated, default_isolation
 from datagate.frontends.driver.opening import (
     FRONTEND,
     Gatekeeper,
@@ -102,6 +102,7 @@ class Connection(Gated[Row], psycopg.Connection[Row]):
         else:
             try:
                 connection.enter_gate(session)
+                connection.old_snapshots = connection.wait(default_isolation(connection))
             except BaseException:
                 connection.close()
                 raise
@@ -117,6 +118,12 @@ class Connection(Gated[Row], psycopg.Connection[Row]):
         except psycopg.Error as error:
             fault = self.fault(error)
         raise fault
+
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        if self.closed:
+            self.leave_gate()
 
     def start_over(self) -> None:
         """Take the transaction back to its beginning."""

@@ -15,7 +15,7 @@ from psycopg.rows import AsyncRowFactory, Row, tuple_row
 from datagate.audit import Sink
 from datagate.frontends.driver import faults
 from datagate.frontends.driver.cursors_async import AsyncCursor, AsyncServerCursor
-from datagate.frontends.driver.guarding import Gated
+from datagate.frontends.driver.guarding import Gated, default_isolation
 from datagate.frontends.driver.opening import (
     FRONTEND,
     Gatekeeper,
@@ -104,7 +104,8 @@ class AsyncConnection(Gated[Row], psycopg.AsyncConnection[Row]):
             fault = faults.from_connecting(error)
         else:
             try:
-                connection.enter_gate(session)
+                await asyncio.to_thread(connection.enter_gate, session)
+                connection.old_snapshots = await connection.wait(default_isolation(connection))
             except BaseException:
                 await connection.close()
                 raise
@@ -120,6 +121,12 @@ class AsyncConnection(Gated[Row], psycopg.AsyncConnection[Row]):
         except psycopg.Error as error:
             fault = self.fault(error)
         raise fault
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await super().close()
+        if self.closed:
+            self.leave_gate()
 
     async def start_over(self) -> None:
         """Take the transaction back to its beginning."""

@@ -7,9 +7,10 @@ that nothing of psycopg's hangs on them as ``__context__``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from operator import index
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 import psycopg
 from psycopg import pq
@@ -70,6 +71,8 @@ class GatedServerCursor(GatedCursor[ConnectionType, Row], ServerCursorMixin[Conn
     def _make_declare_statement(self, query: Any) -> Any:
         if type(query) is not Statement or not query.is_query:
             raise NotSupportedError("a server-side cursor needs a SELECT or VALUES")
+        connection: Gated[Any] = self._conn  # type: ignore[assignment] # connections.py refuses others
+        connection.declaring(self._name)
         prefix = super()._make_declare_statement(SQL(""))
         return query.declared(prefix.as_bytes(self._conn))  # type: ignore[union-attr] # SQL in, SQL out
 
@@ -86,7 +89,7 @@ class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
         """Iterate row by row on a result from the database, without keeping it."""
         conn = self._conn
         try:
-            yield from super().stream(rows_of(conn.admit(query, params)), params, binary=binary, size=size)
+            yield from self._while_permitted(query, params, binary, size)
         except psycopg.Error as error:
             fault = conn.fault(error)
         except RightsChanged:
@@ -98,7 +101,16 @@ class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
         if fault is not None:
             raise fault
         conn.start_over()
-        yield from super().stream(conn.admit(query, params), params, binary=binary, size=size)
+        yield from self._while_permitted(query, params, binary, size)
+
+    def _while_permitted(self, query: Query, params: Params | None, binary: bool | None, size: int) -> Iterator[Row]:
+        """Rows as they come, none after the gate has cancelled the statement, though they may have come before."""
+        conn = self._conn
+        statement = rows_of(conn.admit(query, params))
+        with closing(cast("Generator[Row]", super().stream(statement, params, binary=binary, size=size))) as rows:
+            for row in rows:
+                conn.check_revoked()
+                yield row
 
     def copy(self, *_args: object, **_kwargs: object) -> NoReturn:
         """Refuse: COPY is not supported."""

@@ -36,6 +36,7 @@ class _Sending(GatedCursor["AsyncConnection[Any]", Row], psycopg.AsyncCursor[Row
             )
             async with aclosing(rows):
                 async for row in rows:
+                    conn.check_revoked()
                     yield row
         except psycopg.Error as error:
             fault = conn.fault(error)
@@ -51,6 +52,7 @@ class _Sending(GatedCursor["AsyncConnection[Any]", Row], psycopg.AsyncCursor[Row
         rows = cast("AsyncGenerator[Row]", super().stream(conn.admit(query, params), params, binary=binary, size=size))
         async with aclosing(rows):
             async for row in rows:
+                conn.check_revoked()
                 yield row
 
     def copy(self, *_args: object, **_kwargs: object) -> NoReturn:

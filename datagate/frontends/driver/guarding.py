@@ -10,14 +10,17 @@ them as he can reach the password. They lie outside of what the driver guards.
 
 from __future__ import annotations
 
+import logging
 import re
 from functools import partial
+from time import monotonic
 from typing import Any, ClassVar
 from weakref import ReferenceType, ref
 
 import psycopg
-from psycopg import pq
+from psycopg import capabilities, pq, waiting
 from psycopg.abc import Params, PQGen, Query
+from psycopg.errors import _WaitTimeout  # private: what wait_conn raises when time is up
 from psycopg.rows import Row
 from psycopg.sql import Composable
 
@@ -26,6 +29,10 @@ from datagate.frontends.driver import faults
 from datagate.frontends.driver.admission import Admission, GateSession
 
 _IDLE = pq.TransactionStatus.IDLE
+_ACTIVE = pq.TransactionStatus.ACTIVE
+_STEP = 0.05
+_LATE_CANCEL = 5.0
+_LOG = logging.getLogger("datagate.driver")
 _TEXT = pq.Format.TEXT
 
 _NAME = r'"(?:[^"\0]|"")*"'
@@ -41,6 +48,7 @@ _COMMANDS = re.compile(
     | SELECT\ 1\ FROM\ pg_catalog\.pg_cursors\ WHERE\ name\ =\ {_LITERAL}""".encode(),
     re.VERBOSE,
 )
+_FETCH = re.compile(rb'FETCH FORWARD .* FROM "((?:[^"]|"")*)"')
 _TWO_PHASE = re.compile(rf"(?:PREPARE\ TRANSACTION|COMMIT\ PREPARED|ROLLBACK\ PREPARED)\ {_LITERAL}".encode())
 
 
@@ -75,6 +83,12 @@ class Gated(psycopg.BaseConnection[Row]):
     # Whether a transaction() block has begun in which nothing ran yet.
     _untouched = False
 
+    _revoked = False
+    _revoked_until = 0.0
+    # Whether the server, role or database would have transactions keep their first snapshot.
+    old_snapshots = False
+    _pledge: Any = None
+
     _retryable: ClassVar[frozenset[pq.TransactionStatus]] = frozenset(
         {pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
     )
@@ -91,6 +105,8 @@ class Gated(psycopg.BaseConnection[Row]):
         if self.pgconn.parameter_status(b"standard_conforming_strings") != b"on":
             raise errors.OperationalError("the server must run with standard_conforming_strings = on")
         self._admission = Admission(session)
+        self._declared: dict[str, Any] = {}
+        session.watch(self)
         self.pgconn.notice_handler = partial(_pass_notice, ref(self))
 
     def admit(self, query: Query, parameters: Params | None) -> Any:
@@ -109,7 +125,45 @@ class Gated(psycopg.BaseConnection[Row]):
             return faults.from_connecting(error)
         if error.sqlstate == faults.RIGHTS_CHANGED:
             self._admission.refresh()
+        if error.sqlstate == faults.CANCELLED and monotonic() < self._revoked_until:
+            self._admission.refresh()
+            return faults.from_revoking()
         return faults.from_server(error, self._admission.asked)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a statement runs now, or rows of it wait; the gate's lookout asks."""
+        return self.pgconn.transaction_status == _ACTIVE
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the gate cancelled what runs now."""
+        return self._revoked
+
+    def revoke(self) -> None:
+        """Cancel what runs now, since the caller's rights ended; the gate's lookout calls this from its own thread."""
+        self._revoked = True
+        self._revoked_until = monotonic() + _LATE_CANCEL
+        try:
+            if capabilities.has_cancel_safe():
+                waiting.wait_conn(self._cancel_gen(), interval=_STEP, timeout=_LATE_CANCEL)
+            else:
+                self.pgconn.get_cancel().cancel()
+        except (psycopg.Error, _WaitTimeout) as error:
+            # It is tried again for as long as the statement runs.
+            _LOG.warning("a statement whose caller's rights ended could not be cancelled yet: %s", type(error).__name__)
+
+    def check_revoked(self) -> None:
+        """RightsChanged if rows that wait already belong to a statement that the gate cancelled."""
+        if self._revoked:
+            if self._admission is not None:
+                self._admission.refresh()
+            raise faults.from_revoking()
+
+    def leave_gate(self) -> None:
+        """The connection is being closed."""
+        if self._admission is not None:
+            self._admission.session.leave()
 
     @property
     def info(self) -> psycopg.ConnectionInfo:
@@ -129,7 +183,43 @@ class Gated(psycopg.BaseConnection[Row]):
         self._expects_cursor = False
         self._is_first = self._untouched or self.pgconn.transaction_status == _IDLE
         self._untouched = False
+        self._revoked = False
+        if self._sees_old_snapshots:
+            self._hold_to_the_present()
         return super()._start_query()
+
+    @property
+    def _sees_old_snapshots(self) -> bool:
+        """Whether a transaction may go on reading what the database held when it began."""
+        own = self.isolation_level is not None and self.isolation_level >= psycopg.IsolationLevel.REPEATABLE_READ
+        return own or self.old_snapshots or (self._admission is not None and self._admission.settled)
+
+    def _hold_to_the_present(self) -> None:
+        """Let a transaction's first statement pledge the state as it is; hold each further one to that."""
+        if self._admission is None:
+            return
+        session = self._admission.session
+        if self._is_first or self._pledge is None:
+            self._pledge = session.pledge()
+        else:
+            session.confirm(self._pledge)
+
+    def declaring(self, name: str) -> None:
+        """A cursor is about to be declared: note what each FETCH from it will be held to."""
+        if self._admission is not None:
+            self._declared[name] = self._admission.session.pledge()
+
+    def _fetching(self, command: bytes) -> None:
+        """Hold a FETCH to the state as it is now; a cursor that this driver did not declare gives nothing."""
+        found = _FETCH.fullmatch(command)
+        if found is None or self._admission is None:
+            return
+        name = found[1].decode(self.pgconn._encoding).replace('""', '"')  # noqa: SLF001 - as psycopg does
+        if name not in self._declared:
+            raise errors.NotSupportedError(
+                f"cursor {name} was not declared by connection.cursor(name); FETCH from it with execute()"
+            )
+        self._admission.session.confirm(self._declared[name])
 
     def _exec_command(self, command: Query, result_format: pq.Format = _TEXT) -> PQGen[pq.abc.PGresult | None]:
         if isinstance(command, Composable):
@@ -138,6 +228,7 @@ class Gated(psycopg.BaseConnection[Row]):
             command = command.encode(self.pgconn._encoding)  # noqa: SLF001 - as psycopg does
         if not isinstance(command, bytes) or not (command in _PLAIN or _COMMANDS.fullmatch(command)):
             command = self._two_phase(command)
+        self._fetching(command)
         self._untouched = self._num_transactions == 1 and command == self._get_tx_start_command()
         return super()._exec_command(command, result_format)
 
@@ -169,6 +260,13 @@ class Gated(psycopg.BaseConnection[Row]):
         yield from self._prepared.maintain_gen(self)
         if self._num_transactions:
             yield from self._exec_command(self._get_tx_start_command())
+
+
+def default_isolation(connection: psycopg.BaseConnection[Any]) -> PQGen[bool]:
+    """Ask whether transactions keep their first snapshot where nobody says otherwise."""
+    result = yield from psycopg.BaseConnection._exec_command(connection, b"SHOW default_transaction_isolation")  # noqa: SLF001
+    value = result.get_value(0, 0) if result is not None else None
+    return value not in (b"read committed", b"read uncommitted")
 
 
 def _pass_notice(connection: ReferenceType[Gated[Any]], result: pq.abc.PGresult) -> None:

@@ -64,6 +64,18 @@ class StandInSession:
     def refresh(self) -> None:
         self.refreshed += 1
 
+    def watch(self, flight: object) -> None:
+        """Nothing ends here by itself."""
+
+    def leave(self) -> None:
+        """Nothing was watched."""
+
+    def pledge(self) -> None:
+        """Nothing changes here."""
+
+    def confirm(self, pledge: object) -> None:
+        """Nothing changed."""
+
 
 @dataclass(slots=True)
 class StandInGate:
