@@ -41,7 +41,7 @@ from datagate.model.narrowing import Narrowing
 if TYPE_CHECKING:
     from datagate.audit import AuditRecord, JsonLinesSink, LoggingSink, Sink
     from datagate.frontends.driver import AsyncConnection, Connection, connect, connect_async
-    from datagate.gate import Gate
+    from datagate.gate import Gate, Reloaded, Why
     from datagate.identity import JwksFile, JwksUrl, JwtVerifier
     from datagate.stores import EntitlementKind, StateStore
     from datagate.stores.keyring import Keyring
@@ -83,6 +83,7 @@ __all__ = [
     "Problem",
     "ProgrammingError",
     "Refused",
+    "Reloaded",
     "RightsChanged",
     "Sink",
     "StateError",
@@ -95,6 +96,7 @@ __all__ = [
     "UnsupportedConstruct",
     "VerificationFailed",
     "Warning",
+    "Why",
     "__version__",
     "apilevel",
     "connect",
@@ -115,8 +117,10 @@ _HOMES = {
     "JwtVerifier": "datagate.identity",
     "Keyring": "datagate.stores.keyring",
     "LoggingSink": "datagate.audit",
+    "Reloaded": "datagate.gate",
     "Sink": "datagate.audit",
     "StateStore": "datagate.stores",
+    "Why": "datagate.gate",
     "connect": "datagate.frontends.driver",
     "connect_async": "datagate.frontends.driver",
 }

@@ -93,7 +93,7 @@ class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
         except psycopg.Error as error:
             fault = conn.fault(error)
         except RightsChanged:
-            if self.pgresult is not None or not conn.may_start_over:
+            if self.pgresult is not None or conn.revoked or not conn.may_start_over:
                 raise
             fault = None
         else:
