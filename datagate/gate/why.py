@@ -14,7 +14,7 @@ import psycopg
 
 from datagate.backends.postgres.guards import compile_filter, quote, row_relation
 from datagate.backends.postgres.predicate import spell_parameter
-from datagate.errors import DataError, InternalError, UndefinedColumn, UndefinedRelation
+from datagate.errors import DataError, InternalError, Refused, UndefinedColumn, UndefinedRelation
 from datagate.gate.rights import Rights
 from datagate.gate.shared import CONSENTS, Shared
 from datagate.gate.trace import spelled_mask, spelled_value, trace
@@ -216,6 +216,9 @@ class Inquiry:
             row = psycopg.RawCursor(self._connection).execute(text, [*sent, *key]).fetchone()
         except psycopg.DataError as error:
             raise DataError(f"that is no key of {self._relation.name}: {error.diag.message_primary}") from None
+        except psycopg.errors.InsufficientPrivilege as error:
+            what = "why needs a steward's connection, which may read the row, and the schema datagate"
+            raise Refused(f"{what}: {error.diag.message_primary}") from None
         return None if row is None else tuple(row[1:])
 
     def _conditions(self, wanted: Filter, path: _Path, answers: tuple[Any, ...]) -> Iterator[Condition]:
