@@ -84,6 +84,9 @@ class Busy:
         except datagate.Error:
             served = False
         self.log.append((begun, served))
+        if not served:
+            # A program that is refused does not ask again in the same breath.
+            time.sleep(0.02)
 
     def began_after(self, instant: float) -> list[bool]:
         """What the statements that began after an instant gave; waits until there is one."""
@@ -129,7 +132,7 @@ def create(running: EmbeddedPostgres) -> tuple[str, StateStore]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(_SCHEMA)
         connection.execute("ANALYZE")
-    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), pool_size=10)
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), pool_size=CONNECTIONS)
     store = StateStore(engine)
     store.create()
     for number in range(CONNECTIONS + 1):
