@@ -132,7 +132,9 @@ def create(running: EmbeddedPostgres) -> tuple[str, StateStore]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(_SCHEMA)
         connection.execute("ANALYZE")
-    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), pool_size=CONNECTIONS)
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), pool_size=CONNECTIONS
+    )
     store = StateStore(engine)
     store.create()
     for number in range(CONNECTIONS + 1):
