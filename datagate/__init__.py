@@ -26,6 +26,7 @@ from datagate.errors import (
     ProgrammingError,
     Refused,
     RightsChanged,
+    SeveralStatements,
     StateError,
     StatementSyntaxError,
     TokenRefused,
@@ -39,7 +40,17 @@ from datagate.model.caller import Actor, ActorKind, Caller, TokenVerifier
 from datagate.model.narrowing import Narrowing
 
 if TYPE_CHECKING:
-    from datagate.audit import AuditRecord, JsonLinesSink, LoggingSink, Sink
+    from datagate.audit import (
+        AuditRecord,
+        Completion,
+        Ed25519Key,
+        Ed25519Verifier,
+        HmacKey,
+        JsonLinesSink,
+        LoggingSink,
+        Sink,
+        TableSink,
+    )
     from datagate.frontends.driver import AsyncConnection, Connection, connect, connect_async
     from datagate.gate import Gate, Reloaded, Why
     from datagate.identity import JwksFile, JwksUrl, JwtVerifier
@@ -59,13 +70,17 @@ __all__ = [
     "AuditRecord",
     "AuditUnavailable",
     "Caller",
+    "Completion",
     "Connection",
     "DataError",
     "DatabaseError",
     "DatagateError",
+    "Ed25519Key",
+    "Ed25519Verifier",
     "EntitlementKind",
     "Error",
     "Gate",
+    "HmacKey",
     "IntegrityError",
     "InterfaceError",
     "InternalError",
@@ -85,10 +100,12 @@ __all__ = [
     "Refused",
     "Reloaded",
     "RightsChanged",
+    "SeveralStatements",
     "Sink",
     "StateError",
     "StateStore",
     "StatementSyntaxError",
+    "TableSink",
     "TokenRefused",
     "TokenVerifier",
     "UndefinedColumn",
@@ -119,6 +136,11 @@ _HOMES = {
     "LoggingSink": "datagate.audit",
     "Reloaded": "datagate.gate",
     "Sink": "datagate.audit",
+    "Completion": "datagate.audit",
+    "Ed25519Key": "datagate.audit",
+    "Ed25519Verifier": "datagate.audit",
+    "HmacKey": "datagate.audit",
+    "TableSink": "datagate.audit",
     "StateStore": "datagate.stores",
     "Why": "datagate.gate",
     "connect": "datagate.frontends.driver",

@@ -52,9 +52,13 @@ class Stake:
 
 @dataclass(frozen=True, slots=True)
 class Pledge:
-    """What an older snapshot is held to: epochs as they were before it was taken, and the policies."""
+    """What a cursor is held to: epochs as they were when it was declared, and the policies.
+
+    ``consents``: those of the parties that tell of withdrawn consents.
+    """
 
     epochs: Mapping[PrincipalId, int]
+    consents: frozenset[PrincipalId]
     valid_until: datetime | None
     policy_version: str
 

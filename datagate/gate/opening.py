@@ -142,9 +142,9 @@ class Gate(Shared):
         LOG.error("new policies are not in force, %.12s stay: %s", before, "; ".join(problems))
         return Reloaded(before, changed=False, problems=problems)
 
-    def session(self, caller: Caller, *, frontend: str) -> GateSession:
-        """One caller's way through the gate."""
-        return GateSession(self, caller, frontend)
+    def session(self, caller: Caller, *, frontend: str, client: str | None = None) -> GateSession:
+        """One caller's way through the gate; ``client`` is the address that they come from, where that is known."""
+        return GateSession(self, caller, frontend, client)
 
     def caller(self, token: str, verifier: TokenVerifier, *, frontend: str) -> Caller:
         """The caller that a token names; a token that is refused is recorded with its reason.

@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import replace
+from uuid import uuid4
 from weakref import ref
 
-from datagate.audit import AuditRecord
+from datagate.audit import AuditRecord, Completion
 from datagate.backends.postgres.backend import carry
-from datagate.backends.postgres.guards import STILL_CURRENT
+from datagate.backends.postgres.fingerprint import fingerprint, normalized
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
-from datagate.errors import DatagateError, Refused, RightsChanged, UndefinedRelation
+from datagate.backends.postgres.wrappers import WrapperKind
+from datagate.decision.filters import consent_purposes
+from datagate.errors import (
+    DatagateError,
+    Refused,
+    RightsChanged,
+    SeveralStatements,
+    StatementSyntaxError,
+    UndefinedRelation,
+)
 from datagate.gate.admitted import Admitted, Explained
+from datagate.gate.kept import Kept
 from datagate.gate.lookout import Flight, Pledge, Stake
 from datagate.gate.rights import CALLER_LEVEL, Rights
 from datagate.gate.shared import Road, Shared, keep
+from datagate.gate.walk import Walk
+from datagate.gate.wrapped import explain_wrapper, session_statement
 from datagate.model.caller import Caller
-from datagate.model.catalog import Relation
-from datagate.model.decision import Decision, purposes_asked
-from datagate.model.guard import Target, TargetKey
-from datagate.model.names import RelationName
-from datagate.model.policy import Action
-from datagate.sql.rewrite import Surroundings
-from datagate.sql.views import Seen
+from datagate.model.decision import Decision, DenyReason
+from datagate.model.names import MandateId, PrincipalId
 from datagate.stores.signals import consent_parties
+
+_RECORDED: ContextVar[str | None] = ContextVar("recorded", default=None)
+"""Of this thread or task: several may share a session, and each completes what it had admitted itself."""
 
 
 class GateSession:
     """One caller's way through the gate; the caller is fixed."""
 
-    def __init__(self, shared: Shared, caller: Caller, frontend: str) -> None:
+    def __init__(self, shared: Shared, caller: Caller, frontend: str, client: str | None = None) -> None:
         self._gate = shared
         self._shared = shared.current
         self._caller = caller
         self._frontend = frontend
+        self._client = client
         self._rights: Rights | None = None
+        self._id = str(uuid4())
+        self._used: frozenset[MandateId] = frozenset()
         self._admitted: dict[tuple[str, bool], tuple[Admitted, AuditRecord]] = {}
+        self._kept = Kept()
         self._flight: Callable[[], Flight | None] | None = None
         self._stake: Stake | None = None
 
@@ -60,24 +77,23 @@ class GateSession:
         return self._stake
 
     def pledge(self) -> Pledge:
-        """What has to stay as it is now, for a snapshot or a cursor that is taken from now on and read for long.
+        """What has to stay as it is now for a cursor that is declared now and read for long.
 
         Raises:
             DatagateError: The caller has no rights, or the state cannot be read.
         """
         rights = self._current_rights()
-        purpose = self._caller.purpose
-        known = purpose is not None and purpose in self._shared.policies.purposes
-        consents = consent_parties(self._shared.policies.purposes.chain(purpose)) if known and purpose else ()
+        purposes, purpose = self._shared.policies.purposes, self._caller.purpose
+        asked = purposes.chain(purpose) if purpose is not None and purpose in purposes else ()
+        consents = frozenset(consent_parties(asked))
         values = self._gate.lookout.epochs([*rights.facts.epoch.parties, *consents])
-        total = sum(values[party] for party in dict.fromkeys(rights.facts.epoch.parties))
-        if total != rights.facts.epoch.value:
+        if sum(values[party] for party in set(rights.facts.epoch.parties)) != rights.facts.epoch.value:
             self.refresh()
             raise RightsChanged("the caller's rights changed a moment ago; run the transaction again")
-        return Pledge(values, rights.facts.valid_until, self._shared.policies.version)
+        return Pledge(values, consents, rights.facts.valid_until, self._shared.policies.version)
 
     def confirm(self, pledge: Pledge) -> None:
-        """Hold what is read from an older snapshot to the state as it is now.
+        """Hold what is read from a cursor to the state as it is now.
 
         Raises:
             RightsChanged: Rights, consents for the caller's purpose, or policies are no longer what they were.
@@ -86,12 +102,33 @@ class GateSession:
         same_policies = self._gate.current.policies.version == pledge.policy_version
         if ended or not same_policies or self._gate.lookout.epochs(pledge.epochs) != pledge.epochs:
             self.refresh()
-            raise RightsChanged("the caller's rights, or consents, changed meanwhile; roll back and run it again")
+            raise RightsChanged("rights changed since this cursor was opened; close it and open it again")
 
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
         self._rights = None
         self._admitted = {}
+
+    def opened(self, cursor: str) -> None:
+        """Note that a frontend opens a cursor of its own making, under the rights of the statement just admitted."""
+        self._kept.cursors[cursor] = self.pledge()
+
+    def check_cursor(self, cursor: str) -> frozenset[PrincipalId]:
+        """RightsChanged where a cursor was opened under rights, consents or policies that are no longer in force.
+
+        The answer is what tells of withdrawals while rows are fetched. An unknown cursor is the server's to refuse.
+        """
+        pledge = self._kept.cursors.get(cursor)
+        if pledge is None:
+            return frozenset()
+        self.confirm(pledge)
+        self._stand(pledge.consents)
+        return pledge.consents
+
+    def _read_anew(self) -> None:
+        """Forget facts that are no longer in force."""
+        if self._rights is not None and not self._rights.still_current():
+            self.refresh()
 
     def admit(self, text: str, *, assuming: bool = True) -> Admitted:
         """Let a statement through, or raise.
@@ -113,33 +150,64 @@ class GateSession:
         known = self._admitted.get((text, assuming))
         if known is not None:
             admitted, record = known
-            self._stand(admitted)
-            self._shared.audit.record(record, self._shared.recorded_at())
+            self._stand(admitted.consents)
+            self._keep(record)
             return admitted
         try:
             explained = self._explain_anew(text, assuming=assuming)
+            self._count_use()
+        except SeveralStatements:
+            # Each of them will be asked for, and recorded, by itself.
+            raise
         except DatagateError as error:
-            self._record(text, permitted=False, decisions=(), reason=error.audit_reason or error.message)
+            self._record(text, permitted=False, decisions=(), reason=_reason(error))
             raise
         record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
-        keep(self._admitted, (text, assuming), (explained.admitted, record))
-        self._stand(explained.admitted)
+        if self._shared.read(text).kind is StatementKind.QUERY and not self._kept.temporary:
+            keep(self._admitted, (text, assuming), (explained.admitted, record))
+        self._stand(explained.admitted.consents)
         return explained.admitted
 
-    def _stand(self, admitted: Admitted) -> None:
+    def _stand(self, consents: frozenset[PrincipalId]) -> None:
         """Note what the statement that is about to run stands on, beside those that run already (a pipeline's)."""
         if self._flight is None or self._rights is None:
             return
-        facts, flight = self._rights.facts, self.flight
-        consents = admitted.consents
-        if self._stake is not None and flight is not None and flight.under_way:
-            consents = consents | self._stake.consents
-        stake = self._stake
+        facts, flight, stake = self._rights.facts, self.flight, self._stake
+        if stake is not None and flight is not None and flight.under_way:
+            consents = consents | stake.consents
         if stake is None or stake.total != facts.epoch.value or stake.consents != consents or stake.facts is not facts:
             parties = frozenset(facts.epoch.parties)
             self._stake = Stake(parties, facts.epoch.value, consents, facts.valid_until, facts)
             if facts.valid_until is not None:
                 self._gate.lookout.expects(facts.valid_until)
+
+    @property
+    def recorded(self) -> str | None:
+        """What the sink called the record of the last statement of this thread or task; for `complete`."""
+        return _RECORDED.get()
+
+    def complete(self, recorded: str | None, completion: Completion) -> None:
+        """Record how a statement ended; ``recorded`` is what its record was called."""
+        sink = self._shared.completing
+        if recorded is not None and sink is not None:
+            sink.complete(recorded, completion, self._shared.recorded_at())
+
+    def keyed(self, table: int) -> tuple[str, int] | None:
+        """The relation, and the number of its data subject's column, whose keys are recorded; None for others."""
+        return self._shared.keyed.get(table)
+
+    def _count_use(self) -> None:
+        """Count this session as a use of its mandates, once for each that has a number of them; Refused without one."""
+        chain = self._current_rights().facts.chain
+        limited = frozenset(mandate.id for mandate in chain if mandate.max_uses is not None)
+        if limited <= self._used:
+            return
+        used_up = self._shared.state.use_mandates(chain, self._id)
+        if used_up is not None:
+            refusal = Refused(CALLER_LEVEL[DenyReason.MANDATE_USED_UP])
+            refusal.audit_reason = f"{DenyReason.MANDATE_USED_UP.value}: mandate {used_up}"
+            raise refusal
+        self._used |= limited
 
     def _explain_anew(self, text: str, *, assuming: bool) -> Explained:
         """As :meth:`explain`; a refusal stands only if the facts that it came from are still in force.
@@ -157,15 +225,28 @@ class GateSession:
 
     def explain(self, text: str, *, assuming: bool = True) -> Explained:
         """What :meth:`admit` would send, and why; nothing is recorded and nothing runs."""
+        statement = self._shared.read(text)
+        if statement.fetches or statement.wrapper is not None:
+            # What such a statement sends does not check by itself that the facts are in force.
+            self._read_anew()
         rights = self._current_rights()
         if rights.standing is not None:
             refusal = Refused(CALLER_LEVEL[rights.standing.reason])
             refusal.audit_reason = f"{rights.standing.reason.value}: {rights.standing.detail}"
             raise refusal
-        statement = self._shared.read(text)
+        if statement.wrapper is not None:
+            wrapper = statement.wrapper
+            explained = explain_wrapper(wrapper, rights, self._kept, lambda text: self.explain(text, assuming=assuming))
+            if wrapper.kind is WrapperKind.DECLARE:
+                self.opened(wrapper.name)
+            return explained
+        if statement.kind is StatementKind.EXECUTE:
+            return self.explain(self._kept.execute(statement), assuming=assuming)
         if statement.kind is StatementKind.SESSION:
-            admitted = Admitted(StatementKind.SESSION, statement.canonical, (), 0, frozenset())
-            return Explained(admitted, (), (), "session")
+            fetched = statement.cursor if statement.fetches else None
+            consents = self.check_cursor(fetched) if fetched is not None else frozenset()
+            explained = session_statement(text, statement, rights, self._kept)
+            return replace(explained, admitted=replace(explained.admitted, consents=consents))
         road, decisions = self._road(text, statement, rights, assuming=assuming)
         bindings = road.carried.bindings
         admitted = Admitted(
@@ -174,9 +255,7 @@ class GateSession:
             parameters=tuple(rights.value(binding, decisions) for binding in bindings),
             caller_parameters=statement.parameters,
             assumptions=road.carried.assumptions,
-            consents=frozenset(
-                consent_parties(dict.fromkeys(purpose for each in decisions for purpose in purposes_asked(each)))
-            ),
+            consents=frozenset(consent_parties(purpose for each in decisions for purpose in consent_purposes(each))),
             shows_rows=road.carried.shows_rows,
         )
         return Explained(admitted, bindings, decisions, road.carried.by)
@@ -190,13 +269,14 @@ class GateSession:
         self, text: str, statement: ReadStatement, rights: Rights, *, assuming: bool
     ) -> tuple[Road, tuple[Decision, ...]]:
         """The rewriting for this caller: shared with callers of the same shapes, or made and verified now."""
-        owners = self._shared.owners(text)
+        temporary = frozenset(self._kept.temporary)
+        owners = self._shared.owners(text) if not temporary else None
         if owners is not None:
             decisions = tuple(rights.decision(*owner) for owner in owners)
             road = self._shared.road((text, assuming, *(decision.shape for decision in decisions)))
             if road is not None:
                 return road, decisions
-        walk = _Walk(rights)
+        walk = Walk(rights, temporary)
         try:
             carried = carry(text, statement, walk.around(), self._shared.functions, walk.views, assuming=assuming)
         except UndefinedRelation as error:
@@ -205,67 +285,50 @@ class GateSession:
         decisions = tuple(rights.decision(*owner) for owner in walk.owners)
         road = Road(carried)
         shapes = tuple(decision.shape for decision in decisions)
-        self._shared.keep_road(text, tuple(walk.owners), (text, assuming, *shapes), road)
+        if not temporary:
+            # What names mean to this session alone is shared with nobody.
+            self._shared.keep_road(text, tuple(walk.owners), (text, assuming, *shapes), road)
         return road, decisions
 
     def _record(
         self, text: str, *, permitted: bool, decisions: tuple[Decision, ...], reason: str | None
     ) -> AuditRecord:
+        shared = self._shared
+        relations = tuple(dict.fromkeys(str(decision.relation) for decision in decisions))
         record = AuditRecord(
             caller=self._caller,
             frontend=self._frontend,
             text=text,
             permitted=permitted,
-            relations=tuple(str(decision.relation) for decision in decisions),
+            relations=relations,
             rules=tuple(dict.fromkeys(rule for decision in decisions for rule in decision.rules)),
-            policy_version=self._shared.policies.version,
+            policy_version=shared.policies.version,
             reason=reason,
+            columns=tuple((str(each.relation), tuple(column.name for column in each.columns)) for each in decisions),
+            keyed=tuple(name for name in relations if name in shared.keyed_relations),
+            actions=tuple(sorted({decision.action.value for decision in decisions})),
+            epoch=self._rights.facts.epoch.value if self._rights is not None else None,
+            fingerprint=fingerprint(text),
+            normalized=normalized(text),
+            client=self._client,
+            chain=_chain(self._rights),
         )
-        self._shared.audit.record(record, self._shared.recorded_at())
+        self._keep(record)
         return record
 
+    def _keep(self, record: AuditRecord) -> None:
+        _RECORDED.set(self._shared.audit.record(record, self._shared.recorded_at()))
 
-class _Walk:
-    """Notes what a rewriting asks of the caller's rights, so that it can be shared by equal askers."""
 
-    def __init__(self, rights: Rights) -> None:
-        self._rights = rights
-        self.owners: dict[tuple[RelationName, Action], None] = {}
-        self.views: dict[RelationName, Relation] = {}
-        self.denied: str | None = None
+def _reason(error: DatagateError) -> str:
+    """Why it was refused, for the audit: the parser's message would quote the text, and so its literals."""
+    if isinstance(error, StatementSyntaxError):
+        return f"{error.sqlstate}: the text does not parse"
+    return error.audit_reason or error.message
 
-    def around(self) -> Surroundings:
-        """What the passes see."""
-        shared = self._rights.shared
-        check = STILL_CURRENT if shared.state_within else None
-        return Surroundings(shared.catalog, self._sight, self._rights.guard, self._aim, self._lock, check)
 
-    def _lock(self, relation: Relation) -> None:
-        owner = self._rights.shared.policy_relation(relation)
-        if owner is not None:
-            self.owners.update({(owner, Action.UPDATE): None, (owner, Action.DELETE): None})
-        if owner is None or not self._rights.may_lock(owner):
-            raise Refused(f"locking rows of {relation.name} needs the right to update or delete some of them")
-
-    def _aim(self, relation: Relation, key: TargetKey) -> Target:
-        owner = self._rights.shared.policy_relation(relation)
-        if owner is not None:
-            self.owners[owner, key.action] = None
-        return self._rights.aim(relation, key)
-
-    def _sight(self, relation: Relation) -> Seen:
-        seen = self._rights.sight(relation)
-        owner = self._rights.shared.policy_relation(relation)
-        if owner is not None:
-            self.owners[owner, Action.SELECT] = None
-        if seen is Seen.EXPANDED:
-            self.views[relation.name] = relation
-        if seen is Seen.NOT:
-            self.denied = self._why(relation, owner)
-        return seen
-
-    def _why(self, relation: Relation, owner: RelationName | None) -> str:
-        if owner is None:
-            return f"{relation.name} has no policy, or is a view over what the caller may not see"
-        denial = self._rights.decision(owner).denial
-        return f"{relation.name}: {denial.reason.value}: {denial.detail}" if denial else f"{relation.name} is hidden"
+def _chain(rights: Rights | None) -> tuple[tuple[str, str], ...]:
+    """Who handed what to whom, from the principal on: the mandate's id and its holder."""
+    if rights is None:
+        return ()
+    return tuple((str(each.id), str(each.holder)) for each in rights.facts.chain)

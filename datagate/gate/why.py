@@ -170,7 +170,7 @@ class Inquiry:
                 below = _Path((*path.steps, wanted))
                 self._ask(below.wrap(TRUE))
                 self._walk(wanted.filter, below)
-            case ConsentLive(column, _):
+            case ConsentLive(column=column):
                 if (path, column) not in self._subjects:
                     self._subjects[path, column] = len(self._wanted)
                     self._wanted.append(Fragment.of(self._data_subject(path.steps, column, "g", 0)))
@@ -308,6 +308,8 @@ class Inquiry:
                 said = "yes" if answer.granted else "no"
                 until = f" until {answer.valid_until:%Y-%m-%d %H:%M:%S%z}" if answer.valid_until is not None else ""
                 record = f"{said} to {purpose} from {answer.valid_from:%Y-%m-%d %H:%M:%S%z}{until}"
+                for what, limits in (("categories", answer.categories), ("recipients", answer.recipients)):
+                    record += "" if limits is None else f", for the {what} {', '.join(limits) or 'none'} alone"
                 if answer.valid_from <= now and (answer.valid_until is None or now < answer.valid_until):
                     return f"the nearest answer is {record}"
                 old.append(record)

@@ -29,6 +29,12 @@ def what_would_permit(denial: Denial, policy: RelationPolicy, caller: Caller) ->
             return (f"a mandate of a scope that hands over {policy.relation}, and a token that leaves it",)
         case DenyReason.MANDATE_ENDED | DenyReason.MANDATE_REVOKED | DenyReason.MANDATE_NOT_YET:
             return (f"a mandate in force now, in place of {caller.mandate}",)
+        case DenyReason.MANDATE_USED_UP:
+            return (f"a mandate with uses left, in place of {caller.mandate}",)
+        case DenyReason.MANDATE_SUSPENDED:
+            return (f"mandate {caller.mandate}, or the link above it that is suspended, resumed",)
+        case DenyReason.MANDATE_ACTOR:
+            return (f"a mandate for actors of the kind {caller.actor.kind.value}",)
         case DenyReason.MANDATE_CHAIN:
             return (f"a mandate of {caller.principal} held by {caller.actor.id}, allowed by each link above it",)
 

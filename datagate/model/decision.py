@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -40,11 +40,16 @@ class Where:
 class ConsentLive:
     """The data subject named by ``column`` consents to ``purposes[0]``.
 
-    ``purposes`` runs from the caller's purpose up to the root; the nearest answer counts.
+    ``purposes`` runs from the caller's purpose up to the root; the nearest answer counts. A yes that is limited to
+    categories is a yes here only if it takes in all of ``tags``; one that is limited to recipients, only if it names
+    somebody of each list that the bindings ``recipients`` hold. A limited yes that is none here is a no: it does not
+    let a yes for a wider purpose count.
     """
 
     column: str
     purposes: tuple[Purpose, ...]
+    tags: tuple[str, ...]
+    recipients: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,9 @@ class DenyReason(Enum):
     MANDATE_ENDED = "mandate-ended"
     MANDATE_REVOKED = "mandate-revoked"
     MANDATE_NOT_YET = "mandate-not-yet-valid"
+    MANDATE_SUSPENDED = "mandate-suspended"
+    MANDATE_USED_UP = "mandate-used-up"
+    MANDATE_ACTOR = "mandate-actor-kind"
     MANDATE_PURPOSE = "mandate-purpose"
     MANDATE_SCOPE = "mandate-scope"
     MANDATE_CHAIN = "mandate-chain"
@@ -167,24 +175,3 @@ class Decision:
         """What the rewritten text depends on; hashable."""
         types = tuple(sorted((name, value.type.value) for name, value in self.bindings.items()))
         return (self.relation, self.action, self.outcome, self.filter, self.columns, self.writes, types)
-
-
-def purposes_asked(decision: Decision) -> Iterator[Purpose]:
-    """The purposes for which a decision asks data subjects' consent, in rows or cells; repeats included."""
-    yield from _asked(decision.filter)
-    for column in decision.columns:
-        for case in column.cases:
-            yield from _asked(case.when)
-
-
-def _asked(wanted: Filter) -> Iterator[Purpose]:
-    match wanted:
-        case ConsentLive():
-            yield from wanted.purposes
-        case RefersTo():
-            yield from _asked(wanted.filter)
-        case AllOf() | AnyOf():
-            for part in wanted.parts:
-                yield from _asked(part)
-        case Where():
-            return

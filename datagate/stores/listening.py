@@ -16,7 +16,8 @@ from sqlalchemy import Engine, exc
 
 from datagate.errors import OperationalError
 from datagate.model.names import PrincipalId
-from datagate.stores.signals import POLICIES_CHANNEL, STATE_CHANNEL
+from datagate.stores.postgres import CHANNEL
+from datagate.stores.signals import POLICIES_CHANNEL, consent_parties
 
 _EPOCHS = "SELECT party, value FROM datagate.epochs WHERE party OPERATOR(pg_catalog.=) ANY(%s)"
 
@@ -69,7 +70,7 @@ class Listening(Asking):
         # What comes along with the answer to a question, psycopg hands on here.
         self.connection.add_notify_handler(self._backlog.append)
         try:
-            self.connection.execute(f"LISTEN {STATE_CHANNEL}")
+            self.connection.execute(f"LISTEN {CHANNEL}")
             self.connection.execute(f"LISTEN {POLICIES_CHANNEL}")
         except psycopg.Error as error:
             self.connection.close()
@@ -102,7 +103,7 @@ class Listening(Asking):
             notices.append((notice.relname.decode(), notice.extra.decode("utf-8", "replace")))
         if not notices:
             return None
-        named = [_parties(payload) for channel, payload in notices if channel == STATE_CHANNEL]
+        named = [_parties(payload) for channel, payload in notices if channel == CHANNEL]
         return Heard(
             parties=frozenset(party for parties in named for party in parties or ()),
             everybody=None in named,
@@ -110,16 +111,20 @@ class Listening(Asking):
         )
 
 
-def _parties(payload: str) -> list[PrincipalId] | None:
-    """Whom a payload names; None: it may be anyone."""
+def _parties(payload: str) -> tuple[PrincipalId, ...] | None:
+    """Whom a payload names; None: it may be anyone, also where it is none that `datagate.stores.postgres` makes."""
     try:
         found = json.loads(payload)
     except (ValueError, RecursionError):
         return None
-    named = found.get("parties") if isinstance(found, dict) and set(found) == {"parties"} else None
+    if not isinstance(found, dict) or len(found) != 1:
+        return None
+    ((kind, named),) = found.items()
     if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
         return None
-    return [PrincipalId(each) for each in named]
+    if kind == "purposes":
+        return consent_parties(named)
+    return tuple(PrincipalId(each) for each in named) if kind == "parties" else None
 
 
 def _connect(engine: Engine) -> psycopg.Connection[Any]:

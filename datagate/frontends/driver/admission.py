@@ -6,12 +6,11 @@ one, and a `Statement` is made in `Admission.admit` alone. A method of psycopg's
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
 import psycopg
 from psycopg import pq
@@ -20,12 +19,12 @@ from psycopg._queries import PostgresQuery  # private, and pinned with psycopg's
 from psycopg.abc import Buffer, Params, Query
 from psycopg.adapt import AdaptersMap, PyFormat, Transformer
 
+from datagate.audit import Completion
 from datagate.errors import InternalError, NotSupportedError, ProgrammingError
 from datagate.frontends.driver.assumptions import Assumption, hold
 from datagate.frontends.driver.placeholders import Converted, convert, in_order, read_text
 
 _UTF8 = "utf-8"
-_SNAPSHOTS = re.compile("isolation|snapshot|reset|discard", re.IGNORECASE)
 _WHITE = " \t\r\n\f\v;"
 _KEPT_STATEMENTS = 512
 _KEPT_LENGTH = 4096
@@ -64,6 +63,10 @@ class Admitted(Protocol):
         """False where the rows that come back are the gate's own."""
 
     @property
+    def copies(self) -> bool:
+        """Whether it is COPY … TO STDOUT."""
+
+    @property
     def assumptions(self) -> frozenset[Assumption]:
         """Casts of the caller's parameters that the gate took to succeed whatever the rows."""
 
@@ -74,6 +77,16 @@ class GateSession(Protocol):
     def admit(self, text: str, *, assuming: bool = True) -> Admitted:
         """Let a statement through, or raise; not ``assuming`` where an assumption does not hold."""
 
+    @property
+    def recorded(self) -> str | None:
+        """What the audit calls the last statement of this thread or task."""
+
+    def complete(self, recorded: str | None, completion: Completion) -> None:
+        """Record how a statement ended."""
+
+    def keyed(self, table: int) -> tuple[str, int] | None:
+        """The relation and the column number of its data subject, for a table whose keys the audit keeps."""
+
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
 
@@ -83,11 +96,11 @@ class GateSession(Protocol):
     def leave(self) -> None:
         """The connection is closed."""
 
-    def pledge(self) -> Any:
-        """What must stay as it is for a snapshot, or a cursor, that is taken from now on."""
+    def opened(self, cursor: str) -> None:
+        """Note that a cursor is opened for the statement just admitted."""
 
-    def confirm(self, pledge: Any) -> None:
-        """RightsChanged unless it stayed so."""
+    def check_cursor(self, cursor: str) -> object:
+        """Refuse to read from a cursor that was opened under rights that are no longer in force."""
 
 
 class Flight(Protocol):
@@ -118,10 +131,12 @@ class Statement:
     __slots__ = (
         "_session",
         "_text",
+        "about_session",
         "admitted_text",
         "ascii",
         "assumptions",
         "converted",
+        "copies",
         "formats",
         "is_query",
         "policy",
@@ -139,7 +154,9 @@ class Statement:
         self.admitted_text = admitted.text
         self.converted = converted
         self.is_query = admitted.kind.name == "QUERY"
+        self.about_session = admitted.kind.name == "SESSION"
         self.shows_rows = admitted.shows_rows
+        self.copies = admitted.copies
         self.policy = admitted.parameters
         self.sent = admitted.text.encode(_UTF8)
         self.ascii = admitted.text.isascii()
@@ -255,6 +272,7 @@ class _Blank:
     caller_parameters: int = 0
     assumptions: frozenset[Assumption] = frozenset()
     shows_rows: bool = True
+    copies: bool = False
 
 
 _BLANK = _Blank()
@@ -265,25 +283,27 @@ class Admission:
 
     Attributes:
         asked: The text of the last statement, in engine style, for judging whether an error tells more than it.
-        settled: Whether a statement of the caller's own may have set how transactions see the database.
     """
 
-    __slots__ = ("_kept", "_session", "asked", "settled")
+    __slots__ = ("_kept", "_session", "asked", "session")
 
     def __init__(self, session: GateSession) -> None:
+        self.session = session
         self._session = session
         self._kept: dict[str, Statement] = {}
         self.asked = ""
-        self.settled = False
-
-    @property
-    def session(self) -> GateSession:
-        """The caller's way through the gate."""
-        return self._session
 
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
         self._session.refresh()
+
+    def opened(self, cursor: str) -> None:
+        """Note that a cursor is opened for the statement just admitted."""
+        self._session.opened(cursor)
+
+    def check_cursor(self, cursor: str) -> None:
+        """Refuse to read from a cursor that was opened under rights that are no longer in force."""
+        self._session.check_cursor(cursor)
 
     def admit(self, query: Query, parameters: Params | None, connection: psycopg.BaseConnection[object]) -> Statement:
         """Pass a statement through the gate.
@@ -306,8 +326,6 @@ class Admission:
             _check_characters(text)
         self.asked = text
         admitted = self._session.admit(text) if text.strip(_WHITE) else _BLANK
-        if kept is None and _SNAPSHOTS.search(text):
-            self.settled = True
         if (
             kept is not None
             and kept.converted is converted

@@ -12,9 +12,9 @@ from psycopg.errors import _WaitTimeout  # private: psycopg raises and catches i
 from psycopg.rows import Row, RowFactory, tuple_row
 
 from datagate.audit import Sink
-from datagate.frontends.driver import faults
+from datagate.backends.postgres import faults
 from datagate.frontends.driver.cursors import Cursor, ServerCursor
-from datagate.frontends.driver.guarding import Gated, default_isolation
+from datagate.frontends.driver.guarding import Gated
 from datagate.frontends.driver.opening import (
     FRONTEND,
     Gatekeeper,
@@ -102,7 +102,6 @@ class Connection(Gated[Row], psycopg.Connection[Row]):
         else:
             try:
                 connection.enter_gate(session)
-                connection.old_snapshots = connection.wait(default_isolation(connection))
             except BaseException:
                 connection.close()
                 raise

@@ -13,9 +13,9 @@ from psycopg.errors import _WaitTimeout  # private: psycopg raises and catches i
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
 from datagate.audit import Sink
-from datagate.frontends.driver import faults
+from datagate.backends.postgres import faults
 from datagate.frontends.driver.cursors_async import AsyncCursor, AsyncServerCursor
-from datagate.frontends.driver.guarding import Gated, default_isolation
+from datagate.frontends.driver.guarding import Gated
 from datagate.frontends.driver.opening import (
     FRONTEND,
     Gatekeeper,
@@ -105,7 +105,6 @@ class AsyncConnection(Gated[Row], psycopg.AsyncConnection[Row]):
         else:
             try:
                 await asyncio.to_thread(connection.enter_gate, session)
-                connection.old_snapshots = await connection.wait(default_isolation(connection))
             except BaseException:
                 await connection.close()
                 raise

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from functools import partial
-from time import monotonic
+from time import monotonic, perf_counter_ns
 from typing import Any, ClassVar
 from weakref import ReferenceType, ref
 
@@ -25,8 +26,10 @@ from psycopg.rows import Row
 from psycopg.sql import Composable
 
 from datagate import errors
-from datagate.frontends.driver import faults
-from datagate.frontends.driver.admission import Admission, GateSession
+from datagate.audit import Completion
+from datagate.backends.postgres import faults
+from datagate.frontends.driver.admission import Admission, GateSession, Statement
+from datagate.frontends.driver.completing import completion
 
 _IDLE = pq.TransactionStatus.IDLE
 _ACTIVE = pq.TransactionStatus.ACTIVE
@@ -48,7 +51,7 @@ _COMMANDS = re.compile(
     | SELECT\ 1\ FROM\ pg_catalog\.pg_cursors\ WHERE\ name\ =\ {_LITERAL}""".encode(),
     re.VERBOSE,
 )
-_FETCH = re.compile(rb'FETCH FORWARD .* FROM "((?:[^"]|"")*)"')
+_FETCHING = re.compile(rb'(?:FETCH|MOVE)\ .*\ FROM\ "((?:[^"\0]|"")*)"')
 _TWO_PHASE = re.compile(rf"(?:PREPARE\ TRANSACTION|COMMIT\ PREPARED|ROLLBACK\ PREPARED)\ {_LITERAL}".encode())
 
 
@@ -85,9 +88,6 @@ class Gated(psycopg.BaseConnection[Row]):
 
     _revoked = False
     _revoked_until = 0.0
-    # Whether the server, role or database would have transactions keep their first snapshot.
-    old_snapshots = False
-    _pledge: Any = None
 
     _retryable: ClassVar[frozenset[pq.TransactionStatus]] = frozenset(
         {pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
@@ -105,7 +105,6 @@ class Gated(psycopg.BaseConnection[Row]):
         if self.pgconn.parameter_status(b"standard_conforming_strings") != b"on":
             raise errors.OperationalError("the server must run with standard_conforming_strings = on")
         self._admission = Admission(session)
-        self._declared: dict[str, Any] = {}
         session.watch(self)
         self.pgconn.notice_handler = partial(_pass_notice, ref(self))
 
@@ -118,6 +117,18 @@ class Gated(psycopg.BaseConnection[Row]):
         if self._admission is None:
             raise errors.InterfaceError("the connection has no gate; open it with datagate.connect()")
         return self._admission.admit(query, parameters, self)
+
+    def completed(self, begun: int, rows: int | None, result: pq.abc.PGresult | None) -> None:
+        """Record how the last statement of this thread or task ended; ``begun`` is of `perf_counter_ns`."""
+        if self._admission is not None:
+            session = self._admission.session
+            session.complete(session.recorded, completion(begun, rows, result, session.keyed))
+
+    def failed(self, begun: int | None, error: errors.Error) -> None:
+        """Record that the last statement of this thread or task failed; ``begun`` None: it was never sent."""
+        if self._admission is not None and begun is not None:
+            session = self._admission.session
+            session.complete(session.recorded, Completion(None, (perf_counter_ns() - begun) // 1000, error.sqlstate))
 
     def fault(self, error: psycopg.Error) -> errors.Error:
         """Translate one of psycopg's errors; a change of rights makes the session forget what it knew."""
@@ -170,6 +181,15 @@ class Gated(psycopg.BaseConnection[Row]):
         """Connection properties (host, database, transaction status …)."""
         return NeutralInfo(self.pgconn)
 
+    def is_alone(self, statements: Sequence[Statement]) -> bool:
+        """Whether statements of one text are a transaction of their own: none is open, and none of them opens one."""
+        return self.pgconn.transaction_status == _IDLE and all(not each.about_session for each in statements)
+
+    def opened(self, cursor: str) -> None:
+        """Note that a cursor is opened for the statement just admitted; only this driver's cursors call this."""
+        if self._admission is not None:
+            self._admission.opened(cursor)
+
     def expect_cursor(self) -> None:
         """Let the next statement start; only this driver's cursors call this."""
         self._expects_cursor = True
@@ -184,42 +204,7 @@ class Gated(psycopg.BaseConnection[Row]):
         self._is_first = self._untouched or self.pgconn.transaction_status == _IDLE
         self._untouched = False
         self._revoked = False
-        if self._sees_old_snapshots:
-            self._hold_to_the_present()
         return super()._start_query()
-
-    @property
-    def _sees_old_snapshots(self) -> bool:
-        """Whether a transaction may go on reading what the database held when it began."""
-        own = self.isolation_level is not None and self.isolation_level >= psycopg.IsolationLevel.REPEATABLE_READ
-        return own or self.old_snapshots or (self._admission is not None and self._admission.settled)
-
-    def _hold_to_the_present(self) -> None:
-        """Let a transaction's first statement pledge the state as it is; hold each further one to that."""
-        if self._admission is None:
-            return
-        session = self._admission.session
-        if self._is_first or self._pledge is None:
-            self._pledge = session.pledge()
-        else:
-            session.confirm(self._pledge)
-
-    def declaring(self, name: str) -> None:
-        """A cursor is about to be declared: note what each FETCH from it will be held to."""
-        if self._admission is not None:
-            self._declared[name] = self._admission.session.pledge()
-
-    def _fetching(self, command: bytes) -> None:
-        """Hold a FETCH to the state as it is now; a cursor that this driver did not declare gives nothing."""
-        found = _FETCH.fullmatch(command)
-        if found is None or self._admission is None:
-            return
-        name = found[1].decode(self.pgconn._encoding).replace('""', '"')  # noqa: SLF001 - as psycopg does
-        if name not in self._declared:
-            raise errors.NotSupportedError(
-                f"cursor {name} was not declared by connection.cursor(name); FETCH from it with execute()"
-            )
-        self._admission.session.confirm(self._declared[name])
 
     def _exec_command(self, command: Query, result_format: pq.Format = _TEXT) -> PQGen[pq.abc.PGresult | None]:
         if isinstance(command, Composable):
@@ -228,7 +213,9 @@ class Gated(psycopg.BaseConnection[Row]):
             command = command.encode(self.pgconn._encoding)  # noqa: SLF001 - as psycopg does
         if not isinstance(command, bytes) or not (command in _PLAIN or _COMMANDS.fullmatch(command)):
             command = self._two_phase(command)
-        self._fetching(command)
+        fetched = _FETCHING.fullmatch(command)
+        if fetched is not None and self._admission is not None:
+            self._admission.check_cursor(fetched[1].decode().replace('""', '"'))
         self._untouched = self._num_transactions == 1 and command == self._get_tx_start_command()
         return super()._exec_command(command, result_format)
 
@@ -260,13 +247,6 @@ class Gated(psycopg.BaseConnection[Row]):
         yield from self._prepared.maintain_gen(self)
         if self._num_transactions:
             yield from self._exec_command(self._get_tx_start_command())
-
-
-def default_isolation(connection: psycopg.BaseConnection[Any]) -> PQGen[bool]:
-    """Ask whether transactions keep their first snapshot where nobody says otherwise."""
-    result = yield from psycopg.BaseConnection._exec_command(connection, b"SHOW default_transaction_isolation")  # noqa: SLF001
-    value = result.get_value(0, 0) if result is not None else None
-    return value not in (b"read committed", b"read uncommitted")
 
 
 def _pass_notice(connection: ReferenceType[Gated[Any]], result: pq.abc.PGresult) -> None:

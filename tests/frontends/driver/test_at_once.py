@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from psycopg import IsolationLevel
+from psycopg.pq import TransactionStatus
 
 from datagate import errors
 from datagate.audit import MemorySink
@@ -224,8 +225,7 @@ def test_old_snapshots_do_not_hide_a_change(scene: Scene, level: IsolationLevel,
             change()
             with pytest.raises(errors.RightsChanged):
                 connection.execute(query)
-            with pytest.raises((errors.RightsChanged, errors.UndefinedRelation)):
-                connection.execute(query)
+            assert connection.info.transaction_status == TransactionStatus.INERROR, "nothing more is answered in it"
             connection.rollback()
 
 
@@ -245,6 +245,34 @@ def test_cursors_are_held_to_the_present(scene: Scene) -> None:
         with pytest.raises(errors.RightsChanged):
             cursor.fetchone()
         connection.rollback()
+
+
+def test_cursors_are_held_to_consents(scene: Scene) -> None:
+    """A consent withdrawn ends the cursors that were open, the driver's and the caller's own."""
+    query = "SELECT customer_id FROM bank.customers ORDER BY 1"
+    for by_driver in (True, False):
+        with scene.connect(ANALYST) as connection, connection.cursor("portal") as cursor:
+            cursor.execute(query)
+            connection.execute(f"DECLARE written CURSOR FOR {query}")
+            assert len(cursor.fetchmany(3)) == 3
+            assert len(connection.execute("FETCH 3 FROM written").fetchall()) == 3
+            scene.store.withdraw_consent("8", "analytics")
+            with pytest.raises(errors.RightsChanged):
+                cursor.fetchmany(3) if by_driver else connection.execute("FETCH 3 FROM written")
+            connection.rollback()
+
+
+def test_a_change_too_great_to_name_concerns_everybody(scene: Scene) -> None:
+    """The rights of thousands end in one statement, which no notice can name: what runs under one of them ends."""
+    scene.observer.execute(
+        "INSERT INTO datagate.entitlements (principal, kind, name, valid_from)"
+        " SELECT 'many' || n, 'role', 'nobody', now() FROM generate_series(1, 2400) AS n"
+    )
+    with scene.connect(ADVISER, autocommit=True) as connection:
+        running = Running(lambda: connection.execute(LONG).fetchall())
+        scene.running()
+        scene.observer.execute("DELETE FROM datagate.entitlements WHERE kind = 'role' AND principal ~ '^(ada|many)'")
+        assert isinstance(running.end(), errors.UndefinedRelation)
 
 
 def test_a_lost_channel_is_not_trusted(scene: Scene) -> None:
