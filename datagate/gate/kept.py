@@ -12,10 +12,14 @@ from datagate.gate.lookout import Pledge
 
 @dataclass(slots=True)
 class Kept:
-    """The things by name; the server's own stand behind each."""
+    """The things by name; the server's own stand behind each.
+
+    ``past``: what cursors that were closed or opened anew stood for before, should the server have failed to do so.
+    """
 
     prepared: dict[str, Prepared] = field(default_factory=dict)
     cursors: dict[str, Pledge] = field(default_factory=dict)
+    past: dict[str, Pledge] = field(default_factory=dict)
     temporary: set[str] = field(default_factory=set)
 
     def prepare(self, name: str, prepared: Prepared) -> None:
@@ -32,9 +36,25 @@ class Kept:
             raise ProgrammingError(f'prepared statement "{name}" does not exist', sqlstate="26000")
         return found.with_arguments(name, statement.arguments)
 
+    def open(self, cursor: str, pledge: Pledge) -> None:
+        """Note what a cursor's rows are decided by."""
+        self._pass(cursor, pledge)
+        self.cursors[cursor] = pledge
+
+    def failed(self) -> None:
+        """Take no cursor for closed or new that might still be an old one: some statement failed at the server."""
+        self.cursors.update(self.past)
+
+    def _pass(self, cursor: str, pledge: Pledge | None) -> None:
+        before = self.cursors.get(cursor)
+        if before is not None and before != pledge:
+            self.past.setdefault(cursor, before)
+
     def forget(self, statement: ReadStatement) -> None:
         """Follow CLOSE, DEALLOCATE, DROP TABLE and DISCARD."""
         if statement.cursor is not None and not statement.fetches:
+            for cursor in [statement.cursor] if statement.cursor else list(self.cursors):
+                self._pass(cursor, None)
             _drop(self.cursors, statement.cursor)
         if statement.prepared is not None:
             _drop(self.prepared, statement.prepared)
@@ -43,6 +63,8 @@ class Kept:
             self.temporary.clear()
         if statement.discards == "DISCARD_ALL":
             self.prepared.clear()
+            for cursor in self.cursors:
+                self._pass(cursor, None)
             self.cursors.clear()
 
 

@@ -149,6 +149,14 @@ class Rights:
             raise UnsupportedConstruct(f"the name {key.alias} for what is written; give it another alias")
         return compile_target(seen, decided, key, relation, self.shared.catalog, CONSENTS)
 
+    @property
+    def told(self) -> str:
+        """What a caller reads who may do nothing at all: an unknown mandate and an ended one sound alike."""
+        if self.standing is None:
+            return ""
+        unknown = self.standing.reason is DenyReason.NO_MANDATE and self.caller.mandate is not None
+        return CALLER_LEVEL[DenyReason.MANDATE_ENDED if unknown else self.standing.reason]
+
     def may_run(self, kind: str) -> bool:
         """Whether a policy grants a kind of statement to one of the principal's roles, and to nobody's delegate."""
         granted = self.shared.policies.statements.get(kind, frozenset())

@@ -111,7 +111,11 @@ class GateSession:
 
     def opened(self, cursor: str) -> None:
         """Note that a frontend opens a cursor of its own making, under the rights of the statement just admitted."""
-        self._kept.cursors[cursor] = self.pledge()
+        self._kept.open(cursor, self.pledge())
+
+    def failed(self) -> None:
+        """Note that the server failed a statement, which might have been one that closes or opens a cursor."""
+        self._kept.failed()
 
     def check_cursor(self, cursor: str) -> frozenset[PrincipalId]:
         """RightsChanged where a cursor was opened under rights, consents or policies that are no longer in force.
@@ -231,7 +235,7 @@ class GateSession:
             self._read_anew()
         rights = self._current_rights()
         if rights.standing is not None:
-            refusal = Refused(CALLER_LEVEL[rights.standing.reason])
+            refusal = Refused(rights.told)
             refusal.audit_reason = f"{rights.standing.reason.value}: {rights.standing.detail}"
             raise refusal
         if statement.wrapper is not None:

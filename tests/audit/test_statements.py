@@ -87,7 +87,7 @@ def test_statements_are_recorded_with_how_they_ended(journal: Path) -> None:
     assert first["columns"]["bank.accounts"]
     assert first["actions"] == ["select"]
     assert first["rules"]
-    assert counted["text"] == "SELECT count(*) FROM bank.accounts WHERE kind = $1"
+    assert counted["text"] == "SELECT count(*) FROM bank.accounts WHERE kind = ?"
     assert counted["fingerprint"] == fingerprint("select count(*) from bank.accounts where kind='x' -- y")
     assert refused["reason"]
     assert failed["error"] == "22012"

@@ -99,6 +99,9 @@ class GateSession(Protocol):
     def opened(self, cursor: str) -> None:
         """Note that a cursor is opened for the statement just admitted."""
 
+    def failed(self) -> None:
+        """Note that the server failed a statement."""
+
     def check_cursor(self, cursor: str) -> object:
         """Refuse to read from a cursor that was opened under rights that are no longer in force."""
 
@@ -300,6 +303,10 @@ class Admission:
     def opened(self, cursor: str) -> None:
         """Note that a cursor is opened for the statement just admitted."""
         self._session.opened(cursor)
+
+    def failed(self) -> None:
+        """Note that the server failed a statement."""
+        self._session.failed()
 
     def check_cursor(self, cursor: str) -> None:
         """Refuse to read from a cursor that was opened under rights that are no longer in force."""

@@ -134,6 +134,7 @@ class Gated(psycopg.BaseConnection[Row]):
         """Translate one of psycopg's errors; a change of rights makes the session forget what it knew."""
         if self._admission is None:
             return faults.from_connecting(error)
+        self._admission.failed()
         if error.sqlstate == faults.RIGHTS_CHANGED:
             self._admission.refresh()
         if error.sqlstate == faults.CANCELLED and monotonic() < self._revoked_until:

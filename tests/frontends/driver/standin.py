@@ -88,6 +88,9 @@ class StandInSession:
     def opened(self, cursor: str) -> None:
         self.cursors.append(cursor)
 
+    def failed(self) -> None:
+        """Nothing is kept that could be wrong."""
+
     def check_cursor(self, cursor: str) -> None:
         assert cursor in self.cursors
 

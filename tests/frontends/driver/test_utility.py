@@ -144,6 +144,24 @@ def test_a_cursor_ends_with_the_rights_that_it_was_opened_under(place: Shop) -> 
         assert connection.execute("FETCH ALL FROM held").fetchall() == [("US",)]
 
 
+@pytest.mark.parametrize("closing", ["CLOSE held", "CLOSE ALL", "DISCARD ALL"])
+def test_a_cursor_that_was_not_closed_stays_refused(place: Shop, closing: str) -> None:
+    """A CLOSE that fails at the server, and a DECLARE of the same name, do not renew the rights of the old cursor."""
+    with place.connect("clerk") as connection:
+        connection.execute(f"DECLARE held CURSOR WITH HOLD FOR {SEEN}")
+        connection.commit()
+        place.store.grant_attribute("cleo", "regions", ("US",))
+        for statement in (closing, "DECLARE held CURSOR WITH HOLD FOR SELECT 1"):
+            fails(connection, "SELECT 1/0")
+            fails(connection, statement)
+            connection.rollback()
+            assert fails(connection, "FETCH ALL FROM held") == "40001", statement
+            connection.rollback()
+        fails(connection, "DECLARE held CURSOR WITH HOLD FOR SELECT 1")
+        connection.rollback()
+        assert fails(connection, "FETCH ALL FROM held") == "40001"
+
+
 def test_a_temporary_table_is_the_sessions_own(place: Shop) -> None:
     """Made from a guarded query, read beside guarded tables, hiding no guard, dropped; others do not see it."""
     with place.connect("clerk", autocommit=True) as connection, place.connect("boss", autocommit=True) as boss:

@@ -1,4 +1,4 @@
-"""What recorded clients get through the gate: ``python -m benchmarks.clients [--reasons] [--json FILE]``.
+"""What recorded clients get through the gate: ``python -m tests.clients.report [--reasons] [--json FILE]``.
 
 Each query of ``fixtures/statements/clients`` runs through the gate, for two callers who see different things, and on a
 twin for each: a copy of the same database from which everything that the caller may not see was dropped, so that even
