@@ -30,13 +30,15 @@ from datagate.errors import (
     SeveralStatements,
     StateError,
     StatementSyntaxError,
+    TokenRefused,
     UndefinedColumn,
     UndefinedRelation,
     UnsupportedConstruct,
     VerificationFailed,
     Warning,  # noqa: A004 - PEP 249 prescribes the name
 )
-from datagate.model.caller import Actor, ActorKind, Caller
+from datagate.model.caller import Actor, ActorKind, Caller, TokenVerifier
+from datagate.model.narrowing import Narrowing
 
 if TYPE_CHECKING:
     from datagate.audit import (
@@ -51,7 +53,8 @@ if TYPE_CHECKING:
         TableSink,
     )
     from datagate.frontends.driver import AsyncConnection, Connection, connect, connect_async
-    from datagate.gate import Gate
+    from datagate.gate import Gate, Reloaded, Why
+    from datagate.identity import JwksFile, JwksUrl, JwtVerifier
     from datagate.stores import EntitlementKind, StateStore
     from datagate.stores.keyring import Keyring
 
@@ -83,9 +86,13 @@ __all__ = [
     "InterfaceError",
     "InternalError",
     "JsonLinesSink",
+    "JwksFile",
+    "JwksUrl",
+    "JwtVerifier",
     "Keyring",
     "KeyringError",
     "LoggingSink",
+    "Narrowing",
     "NotSupportedError",
     "OperationalError",
     "PolicyError",
@@ -93,6 +100,7 @@ __all__ = [
     "ProgrammingError",
     "ProtocolViolation",
     "Refused",
+    "Reloaded",
     "RightsChanged",
     "SeveralStatements",
     "Sink",
@@ -100,11 +108,14 @@ __all__ = [
     "StateStore",
     "StatementSyntaxError",
     "TableSink",
+    "TokenRefused",
+    "TokenVerifier",
     "UndefinedColumn",
     "UndefinedRelation",
     "UnsupportedConstruct",
     "VerificationFailed",
     "Warning",
+    "Why",
     "__version__",
     "apilevel",
     "connect",
@@ -120,8 +131,12 @@ _HOMES = {
     "EntitlementKind": "datagate.stores",
     "Gate": "datagate.gate",
     "JsonLinesSink": "datagate.audit",
+    "JwksFile": "datagate.identity",
+    "JwksUrl": "datagate.identity",
+    "JwtVerifier": "datagate.identity",
     "Keyring": "datagate.stores.keyring",
     "LoggingSink": "datagate.audit",
+    "Reloaded": "datagate.gate",
     "Sink": "datagate.audit",
     "Completion": "datagate.audit",
     "Ed25519Key": "datagate.audit",
@@ -129,6 +144,7 @@ _HOMES = {
     "HmacKey": "datagate.audit",
     "TableSink": "datagate.audit",
     "StateStore": "datagate.stores",
+    "Why": "datagate.gate",
     "connect": "datagate.frontends.driver",
     "connect_async": "datagate.frontends.driver",
 }

@@ -16,7 +16,8 @@
             │   ├── StatementSyntaxError   42601
             │   ├── UndefinedRelation      42P01, also for a denied relation
             │   ├── UndefinedColumn        42703, also for a hidden column
-            │   └── Refused                42501, not permitted
+            │   ├── Refused                42501, not permitted
+            │   └── TokenRefused           28000, a token that names no caller
             ├── NotSupportedError    0A000
             │   └── UnsupportedConstruct; SeveralStatements
             └── RightsChanged        40001, run the transaction again
@@ -142,6 +143,12 @@ class Refused(ProgrammingError):
     """The statement asks for what is not permitted."""
 
     sqlstate = "42501"
+
+
+class TokenRefused(ProgrammingError):
+    """A token that names no caller; why, is for the audit alone (RFC 6750, 3.1)."""
+
+    sqlstate = "28000"
 
 
 class NotSupportedError(DatabaseError):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from datagate.decision.binding import Ledger
 from datagate.decision.cells import Coverage, Granted, columns_shown, intersect, settle
-from datagate.decision.delegation import links_of
+from datagate.decision.delegation import left_by_token, links_of
 from datagate.decision.filters import FALSE, all_of, any_of, binding_names
 from datagate.decision.in_play import in_play
 from datagate.decision.rows import row_condition
@@ -47,6 +47,9 @@ def decide(request: Request, policies: PolicySet, facts: Facts) -> Decision:
         values of all bindings; on DENY the reason, for the audit.
     """
     caller = request.caller
+    ended = _ended(request)
+    if ended is not None:
+        return _denied(request.relation, request.action, ended)
     purposes = () if caller.purpose is None else lineage(policies.purposes, caller.purpose)
     if purposes is None:
         denial = Denial(DenyReason.UNKNOWN_PURPOSE, f"no purpose {caller.purpose!r}")
@@ -56,7 +59,25 @@ def decide(request: Request, policies: PolicySet, facts: Facts) -> Decision:
         return _denied(request.relation, request.action, links)
     standing = under_chain(caller, purposes, facts, links)
     hearing = _Hearing(policies, actor_alone(caller, purposes, facts))
-    return _pruned(hearing.decide(request.relation, request.action, standing))
+    decision = hearing.decide(request.relation, request.action, standing)
+    if caller.narrowing is not None and decision.outcome is Outcome.PERMIT:
+        left = left_by_token(caller.narrowing, decision)
+        if isinstance(left, Denial):
+            return _denied(request.relation, request.action, left)
+        decision = left
+    return _pruned(decision)
+
+
+def _ended(request: Request) -> Denial | None:
+    """Why the caller's rights are over by themselves, whatever the state says."""
+    valid_until = request.caller.valid_until
+    if valid_until is None:
+        return None
+    if valid_until.utcoffset() is None or request.instant.utcoffset() is None:
+        return Denial(DenyReason.CALLER_ENDED, "a time without a zone is no instant")
+    if valid_until <= request.instant:
+        return Denial(DenyReason.CALLER_ENDED, f"the caller's token ended at {valid_until}")
+    return None
 
 
 class _Hearing:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from datagate.decision.standing import Link
 from datagate.model.caller import Caller
-from datagate.model.decision import Denial, DenyReason
+from datagate.model.decision import Decision, Denial, DenyReason
 from datagate.model.facts import Mandate
-from datagate.model.names import Purpose
-from datagate.model.policy import PolicySet
+from datagate.model.names import MandateId, Purpose
+from datagate.model.narrowing import Narrowing
+from datagate.model.policy import Action, PolicySet
 
 # Far beyond any honest chain; it bounds the depth of a decision.
 MAX_LINKS = 32
@@ -24,7 +26,8 @@ def links_of(
 ) -> tuple[Link, ...] | Denial:
     """The chain's links with their scopes, the caller's own mandate first; or why the caller may not act.
 
-    ``purposes`` is the lineage of the caller's purpose. No mandate and none needed: no links.
+    ``purposes`` is the lineage of the caller's purpose. No mandate and none needed: no links. What a token takes away
+    from the mandate is a link before all others, and like each of them can only narrow those that follow.
     """
     denial = _unfit(caller, chain) or _broken(caller, chain)
     if denial is not None:
@@ -38,7 +41,56 @@ def links_of(
         if scope is None:
             return Denial(DenyReason.MANDATE_SCOPE, f"mandate {mandate.id}: no scope {mandate.scope!r}")
         links.append(Link(index, mandate, scope))
-    return tuple(links)
+    if caller.narrowing is None:
+        return tuple(links)
+    if not links:
+        return Denial(DenyReason.NO_MANDATE, "the token narrows a mandate, and names none")
+    narrowed = _narrowed(caller.narrowing, links[0], len(links))
+    if isinstance(narrowed, Denial):
+        return narrowed
+    denial = _dead(narrowed.mandate, purposes, instant)
+    if denial is not None:
+        return denial
+    # Of equal parameters a further link would ask for the same once more.
+    return (narrowed, *links) if caller.narrowing.parameters else tuple(links)
+
+
+def _narrowed(narrowing: Narrowing, own: Link, index: int) -> Link | Denial:
+    """The caller's mandate as the token leaves it: its principal, holder and scope, for less and for a shorter time.
+
+    Which relations and columns are left, `left_by_token` says: not asked of relations that a row only refers to.
+    """
+    mandate = own.mandate
+    unknown = sorted(name for name, _ in narrowing.parameters if name not in mandate.parameters)
+    if unknown:
+        return Denial(DenyReason.MANDATE_SCOPE, f"mandate {mandate.id} has no parameter {unknown[0]} to narrow")
+    left = replace(
+        mandate,
+        id=MandateId(f"{mandate.id} as the token narrows it"),
+        parameters={**mandate.parameters, **dict(narrowing.parameters)},
+        purposes=mandate.purposes if narrowing.purposes is None else narrowing.purposes,
+        valid_from=mandate.valid_from if narrowing.valid_from is None else narrowing.valid_from,
+        valid_until=mandate.valid_until if narrowing.valid_until is None else narrowing.valid_until,
+        parent=mandate.id,
+        sub_delegable=0,
+    )
+    return Link(index, left, own.scope)
+
+
+def left_by_token(narrowing: Narrowing, decision: Decision) -> Decision | Denial:
+    """A permit with the columns that the token leaves; a row is deleted only where it leaves all of them."""
+    if narrowing.relations is None:
+        return decision
+    relation, left = decision.relation, dict(narrowing.relations)
+    names = left.get(relation, frozenset())
+    if names is None:
+        return decision
+    columns = tuple(column for column in decision.columns if column.name in names)
+    writes = tuple(column for column in decision.writes if column.name in names)
+    if not names or decision.action is Action.DELETE or (decision.action is Action.SELECT and not columns):
+        what = f"the token leaves no column of {relation} to {decision.action.value}"
+        return Denial(DenyReason.MANDATE_SCOPE, what)
+    return replace(decision, columns=columns, writes=writes)
 
 
 def _unfit(caller: Caller, chain: tuple[Mandate, ...]) -> Denial | None:

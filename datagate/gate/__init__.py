@@ -7,6 +7,22 @@ text of an :class:`Admitted`.
 from datagate.backends.postgres.statements import StatementKind
 from datagate.gate.admitted import Admitted, Explained
 from datagate.gate.opening import Gate, check_against, state_engine
+from datagate.gate.reloading import Reloaded
 from datagate.gate.session import GateSession
+from datagate.gate.why import Condition, Inquiry, Why, WhyCell, why
 
-__all__ = ["Admitted", "Explained", "Gate", "GateSession", "StatementKind", "check_against", "state_engine"]
+__all__ = [
+    "Admitted",
+    "Condition",
+    "Explained",
+    "Gate",
+    "GateSession",
+    "Inquiry",
+    "Reloaded",
+    "StatementKind",
+    "Why",
+    "WhyCell",
+    "check_against",
+    "state_engine",
+    "why",
+]

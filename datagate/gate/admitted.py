@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datagate.backends.postgres.statements import StatementKind
 from datagate.model.decision import Decision
 from datagate.model.fragment import Binding
+from datagate.model.names import PrincipalId
 from datagate.sql.leakproof import Assumption
 
 
@@ -18,7 +19,8 @@ class Admitted:
     to be appended to the caller's own. ``caller_parameters``: the highest ``$n`` of the caller's own text.
     ``assumptions``: what must hold of the caller's parameters, else the statement is admitted anew without assuming.
     ``shows_rows``: False where the rows that come back are the gate's own, and are to be dropped: the statement writes,
-    and has no RETURNING. ``copies``: it is COPY … TO STDOUT, whose rows come by the copy protocol.
+    and has no RETURNING. ``copies``: it is COPY … TO STDOUT, whose rows come by the copy protocol. ``consents``: the
+    parties of the state that tell of withdrawals which the statement obeys.
     """
 
     kind: StatementKind
@@ -28,6 +30,7 @@ class Admitted:
     assumptions: frozenset[Assumption]
     shows_rows: bool = True
     copies: bool = False
+    consents: frozenset[PrincipalId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

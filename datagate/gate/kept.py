@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 
 from datagate.backends.postgres.prepared import Prepared
 from datagate.backends.postgres.statements import ReadStatement
-from datagate.errors import ProgrammingError, RightsChanged
-
-Standing = tuple[object, ...]
-"""What a cursor's rows were decided by: the epoch of the facts, the version of the policies."""
+from datagate.errors import ProgrammingError
+from datagate.gate.lookout import Pledge
 
 
 @dataclass(slots=True)
@@ -20,8 +18,8 @@ class Kept:
     """
 
     prepared: dict[str, Prepared] = field(default_factory=dict)
-    cursors: dict[str, Standing] = field(default_factory=dict)
-    past: dict[str, Standing] = field(default_factory=dict)
+    cursors: dict[str, Pledge] = field(default_factory=dict)
+    past: dict[str, Pledge] = field(default_factory=dict)
     temporary: set[str] = field(default_factory=set)
 
     def prepare(self, name: str, prepared: Prepared) -> None:
@@ -38,24 +36,19 @@ class Kept:
             raise ProgrammingError(f'prepared statement "{name}" does not exist', sqlstate="26000")
         return found.with_arguments(name, statement.arguments)
 
-    def open(self, cursor: str, standing: Standing) -> None:
+    def open(self, cursor: str, pledge: Pledge) -> None:
         """Note what a cursor's rows are decided by."""
-        self._pass(cursor, standing)
-        self.cursors[cursor] = standing
+        self._pass(cursor, pledge)
+        self.cursors[cursor] = pledge
 
     def failed(self) -> None:
         """Take no cursor for closed or new that might still be an old one: some statement failed at the server."""
         self.cursors.update(self.past)
 
-    def _pass(self, cursor: str, standing: Standing | None) -> None:
+    def _pass(self, cursor: str, pledge: Pledge | None) -> None:
         before = self.cursors.get(cursor)
-        if before is not None and before != standing:
+        if before is not None and before != pledge:
             self.past.setdefault(cursor, before)
-
-    def fetch(self, cursor: str, standing: Standing) -> None:
-        """RightsChanged where a cursor was opened under other rights; an unknown one is the server's to refuse."""
-        if self.cursors.get(cursor, standing) != standing:
-            raise RightsChanged("rights changed since this cursor was opened; close it and open it again")
 
     def forget(self, statement: ReadStatement) -> None:
         """Follow CLOSE, DEALLOCATE, DROP TABLE and DISCARD."""
@@ -75,7 +68,7 @@ class Kept:
             self.cursors.clear()
 
 
-def _drop(things: dict[str, Prepared] | dict[str, Standing], name: str) -> None:
+def _drop(things: dict[str, Prepared] | dict[str, Pledge], name: str) -> None:
     """One of them, or all where no name is given."""
     if name:
         things.pop(name, None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from datagate.backends.postgres.catalog_guards import CatalogGuards
@@ -33,6 +35,7 @@ from datagate.model.values import ValueType
 from datagate.sql.views import Seen
 
 CALLER_LEVEL = {
+    DenyReason.CALLER_ENDED: "the login of this session has ended; log in again",
     DenyReason.UNKNOWN_PURPOSE: "the purpose of this session is not known",
     DenyReason.NO_MANDATE: "the actor of this session acts for another principal without a mandate",
     DenyReason.MANDATE_ENDED: "the mandate of this session is not in force",
@@ -47,6 +50,15 @@ CALLER_LEVEL = {
 """Denials that speak of the caller, not of a relation: they are told before any relation is looked at."""
 
 
+def _ending(facts: Facts, caller: Caller, instant: datetime) -> Facts:
+    """The facts, which must not be used beyond the next turn of the caller's own, either."""
+    narrowing = caller.narrowing
+    own = [facts.valid_until, caller.valid_until]
+    own += [] if narrowing is None else [narrowing.valid_from, narrowing.valid_until]
+    turns = [turn for turn in own if turn is not None and turn > instant]
+    return replace(facts, valid_until=min(turns, default=None))
+
+
 class Rights:
     """What one caller may do, by the facts of one reading."""
 
@@ -54,7 +66,7 @@ class Rights:
         self.shared = shared
         self.caller = caller
         self.instant = shared.instant()
-        self.facts: Facts = shared.state.facts(caller, self.instant)
+        self.facts: Facts = _ending(shared.state.facts(caller, self.instant), caller, self.instant)
         self._decisions: dict[tuple[RelationName, Action], Decision] = {}
         self.catalog_guards = CatalogGuards(shared.catalog, self.visible_columns, self.sees_through)
         self.standing = self._standing()
@@ -149,11 +161,6 @@ class Rights:
         """Whether a policy grants a kind of statement to one of the principal's roles, and to nobody's delegate."""
         granted = self.shared.policies.statements.get(kind, frozenset())
         return self.caller.mandate is None and not granted.isdisjoint(self.facts.principal.roles)
-
-    @property
-    def standing_of_cursors(self) -> tuple[object, ...]:
-        """What must be the same when a cursor is read as when it was opened."""
-        return (self.facts.epoch, self.facts.valid_until, self.shared.policies.version)
 
     def may_lock(self, owner: RelationName) -> bool:
         """Whether the caller may lock rows: whoever may change or remove some (PostgreSQL asks for UPDATE)."""

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from uuid import uuid4
+from weakref import ref
 
 from datagate.audit import AuditRecord, Completion
 from datagate.backends.postgres.backend import carry
 from datagate.backends.postgres.fingerprint import fingerprint, normalized
-from datagate.backends.postgres.guards import STILL_CURRENT
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
-from datagate.errors import DatagateError, Refused, SeveralStatements, StatementSyntaxError, UndefinedRelation
+from datagate.backends.postgres.wrappers import WrapperKind
+from datagate.decision.filters import consent_purposes
+from datagate.errors import (
+    DatagateError,
+    Refused,
+    RightsChanged,
+    SeveralStatements,
+    StatementSyntaxError,
+    UndefinedRelation,
+)
 from datagate.gate.admitted import Admitted, Explained
 from datagate.gate.kept import Kept
+from datagate.gate.lookout import Flight, Pledge, Stake
 from datagate.gate.rights import CALLER_LEVEL, Rights
 from datagate.gate.shared import Road, Shared, keep
+from datagate.gate.walk import Walk
 from datagate.gate.wrapped import explain_wrapper, session_statement
 from datagate.model.caller import Caller
-from datagate.model.catalog import Relation
 from datagate.model.decision import Decision, DenyReason
-from datagate.model.guard import Target, TargetKey
-from datagate.model.names import MandateId, RelationName
-from datagate.model.policy import Action
-from datagate.sql.rewrite import Surroundings
+from datagate.model.names import MandateId, PrincipalId
 from datagate.sql.views import Seen
+from datagate.stores.signals import consent_parties
 
 _RECORDED: ContextVar[str | None] = ContextVar("recorded", default=None)
 """Of this thread or task: several may share a session, and each completes what it had admitted itself."""
@@ -34,7 +43,8 @@ class GateSession:
     """One caller's way through the gate; the caller is fixed."""
 
     def __init__(self, shared: Shared, caller: Caller, frontend: str, client: str | None = None) -> None:
-        self._shared = shared
+        self._gate = shared
+        self._shared = shared.current
         self._caller = caller
         self._frontend = frontend
         self._client = client
@@ -43,6 +53,57 @@ class GateSession:
         self._used: frozenset[MandateId] = frozenset()
         self._admitted: dict[tuple[str, bool], tuple[Admitted, AuditRecord]] = {}
         self._kept = Kept()
+        self._flight: Callable[[], Flight | None] | None = None
+        self._stake: Stake | None = None
+
+    def watch(self, flight: Flight) -> None:
+        """Have statements that run on a connection cancelled when the caller's rights end; until :meth:`leave`."""
+        self._flight = ref(flight)
+        self._gate.lookout.watch(self)
+
+    def leave(self) -> None:
+        """The connection of :meth:`watch` is closed."""
+        if self._flight is not None:
+            self._flight = None
+            self._gate.lookout.leave(self)
+
+    @property
+    def flight(self) -> Flight | None:
+        """The connection that is watched, while there is one."""
+        return None if self._flight is None else self._flight()
+
+    @property
+    def stake(self) -> Stake | None:
+        """What the statements under way stand on; None before the first."""
+        return self._stake
+
+    def pledge(self) -> Pledge:
+        """What has to stay as it is now for a cursor that is declared now and read for long.
+
+        Raises:
+            DatagateError: The caller has no rights, or the state cannot be read.
+        """
+        rights = self._current_rights()
+        purposes, purpose = self._shared.policies.purposes, self._caller.purpose
+        asked = purposes.chain(purpose) if purpose is not None and purpose in purposes else ()
+        consents = frozenset(consent_parties(asked))
+        values = self._gate.lookout.epochs([*rights.facts.epoch.parties, *consents])
+        if sum(values[party] for party in set(rights.facts.epoch.parties)) != rights.facts.epoch.value:
+            self.refresh()
+            raise RightsChanged("the caller's rights changed a moment ago; run the transaction again")
+        return Pledge(values, consents, rights.facts.valid_until, self._shared.policies.version)
+
+    def confirm(self, pledge: Pledge) -> None:
+        """Hold what is read from a cursor to the state as it is now.
+
+        Raises:
+            RightsChanged: Rights, consents for the caller's purpose, or policies are no longer what they were.
+        """
+        ended = pledge.valid_until is not None and pledge.valid_until <= self._gate.lookout.now()
+        same_policies = self._gate.current.policies.version == pledge.policy_version
+        if ended or not same_policies or self._gate.lookout.epochs(pledge.epochs) != pledge.epochs:
+            self.refresh()
+            raise RightsChanged("rights changed since this cursor was opened; close it and open it again")
 
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
@@ -51,16 +112,23 @@ class GateSession:
 
     def opened(self, cursor: str) -> None:
         """Note that a frontend opens a cursor of its own making, under the rights of the statement just admitted."""
-        self._kept.open(cursor, self._current_rights().standing_of_cursors)
+        self._kept.open(cursor, self.pledge())
 
     def failed(self) -> None:
         """Note that the server failed a statement, which might have been one that closes or opens a cursor."""
         self._kept.failed()
 
-    def check_cursor(self, cursor: str) -> None:
-        """RightsChanged where a cursor was opened under rights that are no longer in force."""
-        self._read_anew()
-        self._kept.fetch(cursor, self._current_rights().standing_of_cursors)
+    def check_cursor(self, cursor: str) -> frozenset[PrincipalId]:
+        """RightsChanged where a cursor was opened under rights, consents or policies that are no longer in force.
+
+        The answer is what tells of withdrawals while rows are fetched. An unknown cursor is the server's to refuse.
+        """
+        pledge = self._kept.cursors.get(cursor)
+        if pledge is None:
+            return frozenset()
+        self.confirm(pledge)
+        self._stand(pledge.consents)
+        return pledge.consents
 
     def _read_anew(self) -> None:
         """Forget facts that are no longer in force."""
@@ -77,12 +145,17 @@ class GateSession:
         Raises:
             DatagateError: what is wrong with the statement, or why it is refused; the refusal has been recorded.
         """
-        if not self._shared.state_within:
-            # Statements cannot check a state that lies elsewhere, so it is read anew for each.
+        if self._gate.current is not self._shared:
+            self._shared = self._gate.current
+            self.refresh()
+        if not self._shared.state_within or (self._flight is not None and not self._gate.lookout.sound):
+            # Statements cannot check a state that lies elsewhere, so it is read anew for each. Nor is anything assumed
+            # while nobody hears of changes.
             self.refresh()
         known = self._admitted.get((text, assuming))
         if known is not None:
             admitted, record = known
+            self._stand(admitted.consents)
             self._keep(record)
             return admitted
         try:
@@ -97,7 +170,21 @@ class GateSession:
         record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
         if self._shared.read(text).kind is StatementKind.QUERY and not self._kept.temporary:
             keep(self._admitted, (text, assuming), (explained.admitted, record))
+        self._stand(explained.admitted.consents)
         return explained.admitted
+
+    def _stand(self, consents: frozenset[PrincipalId]) -> None:
+        """Note what the statement that is about to run stands on, beside those that run already (a pipeline's)."""
+        if self._flight is None or self._rights is None:
+            return
+        facts, flight, stake = self._rights.facts, self.flight, self._stake
+        if stake is not None and flight is not None and flight.under_way:
+            consents = consents | stake.consents
+        if stake is None or stake.total != facts.epoch.value or stake.consents != consents or stake.facts is not facts:
+            parties = frozenset(facts.epoch.parties)
+            self._stake = Stake(parties, facts.epoch.value, consents, facts.valid_until, facts)
+            if facts.valid_until is not None:
+                self._gate.lookout.expects(facts.valid_until)
 
     @property
     def recorded(self) -> str | None:
@@ -153,13 +240,18 @@ class GateSession:
             refusal.audit_reason = f"{rights.standing.reason.value}: {rights.standing.detail}"
             raise refusal
         if statement.wrapper is not None:
-            return explain_wrapper(
-                statement.wrapper, rights, self._kept, lambda inner: self.explain(inner, assuming=assuming)
-            )
+            wrapper = statement.wrapper
+            explained = explain_wrapper(wrapper, rights, self._kept, lambda text: self.explain(text, assuming=assuming))
+            if wrapper.kind is WrapperKind.DECLARE:
+                self.opened(wrapper.name)
+            return explained
         if statement.kind is StatementKind.EXECUTE:
             return self.explain(self._kept.execute(statement), assuming=assuming)
         if statement.kind is StatementKind.SESSION:
-            return session_statement(text, statement, rights, self._kept)
+            fetched = statement.cursor if statement.fetches else None
+            consents = self.check_cursor(fetched) if fetched is not None else frozenset()
+            explained = session_statement(text, statement, rights, self._kept)
+            return replace(explained, admitted=replace(explained.admitted, consents=consents))
         road, decisions = self._road(text, statement, rights, assuming=assuming)
         bindings = road.carried.bindings
         admitted = Admitted(
@@ -168,6 +260,7 @@ class GateSession:
             parameters=tuple(rights.value(binding, decisions) for binding in bindings),
             caller_parameters=statement.parameters,
             assumptions=road.carried.assumptions,
+            consents=frozenset(consent_parties(purpose for each in decisions for purpose in consent_purposes(each))),
             shows_rows=road.carried.shows_rows,
         )
         return Explained(admitted, bindings, decisions, road.carried.by)
@@ -193,7 +286,7 @@ class GateSession:
             road = self._shared.road((text, assuming, *(decision.shape for decision in decisions)))
             if road is not None:
                 return road, decisions
-        walk = _Walk(rights, temporary)
+        walk = Walk(rights, temporary)
         try:
             carried = carry(text, statement, walk.around(), self._shared.functions, walk.views, assuming=assuming)
         except UndefinedRelation as error:
@@ -249,51 +342,3 @@ def _chain(rights: Rights | None) -> tuple[tuple[str, str], ...]:
     if rights is None:
         return ()
     return tuple((str(each.id), str(each.holder)) for each in rights.facts.chain)
-
-
-class _Walk:
-    """Notes what a rewriting asks of the caller's rights, so that it can be shared by equal askers."""
-
-    def __init__(self, rights: Rights, temporary: frozenset[str]) -> None:
-        self._rights = rights
-        self._temporary = temporary
-        self.owners: dict[tuple[RelationName, Action], None] = {}
-        self.views: dict[RelationName, Relation] = {}
-        self.denied: str | None = None
-
-    def around(self) -> Surroundings:
-        """What the passes see."""
-        shared = self._rights.shared
-        check = STILL_CURRENT if shared.state_within else None
-        catalog = replace(shared.catalog, temporary=self._temporary) if self._temporary else shared.catalog
-        return Surroundings(catalog, self._sight, self._rights.guard, self._aim, self._lock, check)
-
-    def _lock(self, relation: Relation) -> None:
-        owner = self._rights.shared.policy_relation(relation)
-        if owner is not None:
-            self.owners.update({(owner, Action.UPDATE): None, (owner, Action.DELETE): None})
-        if owner is None or not self._rights.may_lock(owner):
-            raise Refused(f"locking rows of {relation.name} needs the right to update or delete some of them")
-
-    def _aim(self, relation: Relation, key: TargetKey) -> Target:
-        owner = self._rights.shared.policy_relation(relation)
-        if owner is not None:
-            self.owners[owner, key.action] = None
-        return self._rights.aim(relation, key)
-
-    def _sight(self, relation: Relation) -> Seen:
-        seen = self._rights.sight(relation)
-        owner = self._rights.shared.policy_relation(relation)
-        if owner is not None:
-            self.owners[owner, Action.SELECT] = None
-        if seen is Seen.EXPANDED:
-            self.views[relation.name] = relation
-        if seen is Seen.NOT:
-            self.denied = self._why(relation, owner)
-        return seen
-
-    def _why(self, relation: Relation, owner: RelationName | None) -> str:
-        if owner is None:
-            return f"{relation.name} has no policy, or is a view over what the caller may not see"
-        denial = self._rights.decision(owner).denial
-        return f"{relation.name}: {denial.reason.value}: {denial.detail}" if denial else f"{relation.name} is hidden"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -11,6 +12,7 @@ from datagate.audit import CompletingSink, Sink
 from datagate.backends.postgres.backend import Carried
 from datagate.backends.postgres.guards import compile_guard
 from datagate.backends.postgres.statements import ReadStatement, read_statement
+from datagate.gate.lookout import Lookout
 from datagate.model.catalog import Catalog, Relation
 from datagate.model.decision import Decision
 from datagate.model.guard import Guard
@@ -49,14 +51,34 @@ class Shared:
         audit: Sink,
         clock: Callable[[], datetime] | None,
     ) -> None:
-        self.catalog = catalog
-        self.policies = policies
         self.state = state
         self.state_within = state_within
         self.keyring = keyring
         self.audit = audit
         self.completing = audit if isinstance(audit, CompletingSink) else None
         self._clock = clock
+        self.lookout = Lookout(state, self.reread, clock)
+        self.adopt(catalog, policies)
+
+    @property
+    def current(self) -> Shared:
+        """What holds for statements that begin now: this, until policies are read again."""
+        return self
+
+    def reread(self) -> object:
+        """Read the policies again, where they can be."""
+        return None
+
+    def succeeded(self, catalog: Catalog, policies: PolicySet) -> Shared:
+        """The same with other policies, and caches of their own: nothing made under the old ones outlives them."""
+        successor = copy(self)
+        successor.adopt(catalog, policies)
+        return successor
+
+    def adopt(self, catalog: Catalog, policies: PolicySet) -> None:
+        """Hold these policies from the beginning: once, before anybody else has this."""
+        self.catalog = catalog
+        self.policies = policies
         self.functions = catalog.functions | policies.functions
         self.keyed = keyed_columns(catalog, policies)
         self.keyed_relations = frozenset(name for name, _ in self.keyed.values())

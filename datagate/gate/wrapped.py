@@ -38,7 +38,9 @@ def explain_wrapper(wrapper: Wrapper, rights: Rights, kept: Kept, explain: Expla
         kept.prepare(wrapper.name, Prepared(wrapper.inner, wrapper.types))
         return _as(explained, put_together(_untyped(wrapper), "SELECT"), ())
     if wrapper.takes_parameters:
-        _note(wrapper, rights, kept)
+        if wrapper.kind is not WrapperKind.DECLARE:
+            # A cursor is noted by the session, with what each FETCH from it is held to.
+            kept.temporary.add(wrapper.name)
         return _as(explained, put_together(wrapper, admitted.text), admitted.parameters, admitted)
     if admitted.caller_parameters:
         raise UnsupportedConstruct(f"{wrapper.kind.value} with parameters; write the values into the query")
@@ -55,20 +57,11 @@ def session_statement(text: str, statement: ReadStatement, rights: Rights, kept:
         raise needed(statement.needs, word_of(text))
     if any(name not in kept.temporary for name in statement.dropped):
         raise UnsupportedConstruct("DROP TABLE is not passed on, but for temporary tables of this session")
-    if statement.fetches and statement.cursor is not None:
-        kept.fetch(statement.cursor, rights.standing_of_cursors)
     kept.forget(statement)
     sent = statement.canonical
     if statement.dropped:
         sent = "DROP TABLE " + ", ".join(f'pg_temp."{name}"' for name in statement.dropped)
     return Explained(Admitted(StatementKind.SESSION, sent, (), 0, frozenset()), (), (), "session")
-
-
-def _note(wrapper: Wrapper, rights: Rights, kept: Kept) -> None:
-    if wrapper.kind is WrapperKind.DECLARE:
-        kept.open(wrapper.name, rights.standing_of_cursors)
-    else:
-        kept.temporary.add(wrapper.name)
 
 
 def _as(
@@ -86,6 +79,7 @@ def _as(
         inner.caller_parameters if inner is not None else 0,
         inner.assumptions if inner is not None else frozenset(),
         copies=copies,
+        consents=explained.admitted.consents,
     )
     return Explained(admitted, explained.bindings, explained.decisions, explained.rendering)
 

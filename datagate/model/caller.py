@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
+from typing import Protocol
 
 from datagate.model.names import MandateId, PrincipalId, Purpose
+from datagate.model.narrowing import Narrowing
 
 
 class ActorKind(Enum):
@@ -30,12 +33,32 @@ class Caller:
 
     Without delegation the actor is the principal; with an actor other than the principal a mandate is
     needed, else every statement is refused.
+
+    ``narrowing``: what a token takes away from the mandate (None: nothing). ``valid_until``: the instant at which the
+    caller's rights end by themselves, as those of a token do (None: they end when the state says so). ``prior_actors``:
+    who acted before the actor, the latest first; they are recorded, and have no part in decisions (RFC 8693, 4.1).
     """
 
     principal: PrincipalId
     actor: Actor
     mandate: MandateId | None = None
     purpose: Purpose | None = None
+    narrowing: Narrowing | None = None
+    valid_until: datetime | None = None
+    prior_actors: tuple[PrincipalId, ...] = ()
+
+    @classmethod
+    def from_token(cls, token: str, verifier: TokenVerifier) -> Caller:
+        """The caller that a token names.
+
+        Args:
+            token: A JWT as its issuer gave it out, in the compact form.
+            verifier: Checks it; `datagate.JwtVerifier` does.
+
+        Raises:
+            TokenRefused: It is not accepted; why, is in the error's ``audit_reason`` alone.
+        """
+        return verifier.caller(token)
 
     @classmethod
     def of(
@@ -57,3 +80,11 @@ class Caller:
             mandate=MandateId(mandate) if mandate is not None else None,
             purpose=Purpose(purpose) if purpose is not None else None,
         )
+
+
+class TokenVerifier(Protocol):
+    """Turns a token into the caller that it names."""
+
+    def caller(self, token: str) -> Caller:
+        """The caller; TokenRefused for a token that is not accepted."""
+        ...

@@ -115,6 +115,7 @@ class Outcome(Enum):
 class DenyReason(Enum):
     """Why, for the audit; callers never learn which."""
 
+    CALLER_ENDED = "caller-ended"
     NO_POLICY = "no-policy"
     NO_PERMIT = "no-permit"
     UNKNOWN_PURPOSE = "unknown-purpose"

@@ -46,6 +46,7 @@ class StateDatabase:
         self.is_postgres = engine.dialect.name == "postgresql"
         self.is_sqlite = engine.dialect.name == "sqlite"
         schema = SCHEMA if self.is_postgres else None
+        self.engine = engine
         self._engine = engine.execution_options(schema_translate_map={SCHEMA: schema})
         self._clock = clock
         self._knows_version = False

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 from datagate.stores import movement, plans
 from datagate.stores.history import HISTORIES
+from datagate.stores.signals import CONSENT
 from datagate.stores.tables import metadata
 
 STALE_SQLSTATE = "DG001"
@@ -35,12 +36,21 @@ BEGIN
         RETURN;
     END IF;
     PERFORM datagate.move('party', parties);
+    PERFORM datagate.count_changes(parties);
+    PERFORM datagate.tell('parties', parties);
+END
+$$
+"""
+
+_COUNT = """
+CREATE OR REPLACE FUNCTION datagate.count_changes(parties text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
     INSERT INTO datagate.epochs AS e (party, value)
     SELECT p, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
     FROM (SELECT DISTINCT p FROM unnest(parties) AS p) AS concerned
     ORDER BY p  -- two writers meet the same rows in the same order
     ON CONFLICT (party) DO UPDATE SET value = greatest(e.value + 1, excluded.value);
-    PERFORM datagate.tell('parties', parties);
 END
 $$
 """
@@ -64,12 +74,14 @@ $$
 """
 
 # A new yes without limits gives and takes nothing; all else may take something from somebody.
-_TAKEN = """
+_TAKEN = f"""
 CREATE OR REPLACE FUNCTION datagate.consents_taken(purposes text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF purposes <> '{}' THEN
+    IF purposes <> '{{}}' THEN
         PERFORM datagate.move('purpose', purposes);
+        -- For open cursors, whose rows are of an old snapshot.
+        PERFORM datagate.count_changes(ARRAY(SELECT '{CONSENT}' || p FROM unnest(purposes) AS p));
         PERFORM datagate.tell('purposes', purposes);
     END IF;
 END
@@ -231,7 +243,8 @@ def create_statements() -> Iterator[str]:
     """What makes functions and triggers; each may run again."""
     yield "DROP FUNCTION IF EXISTS datagate.still_current(text[], bigint, timestamptz)"
     yield from movement.create_statements()
-    yield from (_NUMBER, _NUMBER_INDEX, _TELL, _ADVANCE, _TAKEN, _STILL_CURRENT, _USE, _REFUSE_ROW, *plans.FUNCTIONS)
+    yield from (_NUMBER, _NUMBER_INDEX, _TELL, _COUNT, _ADVANCE, _TAKEN, _STILL_CURRENT, _USE, _REFUSE_ROW)
+    yield from plans.FUNCTIONS
     yield _FORBIDDEN.format(name="epochs_grow", message=_GROW)
     yield _FORBIDDEN.format(name="history_stays", message=_STAY)
     always = []
@@ -253,8 +266,9 @@ def create_statements() -> Iterator[str]:
     for table, name in [("epochs", "epochs_stay"), ("epochs", "epochs_grow"), ("mandate_uses", "stays"), *always]:
         # Also where rows arrive by replication.
         yield f"ALTER TABLE datagate.{table} ENABLE ALWAYS TRIGGER {name}"
-    own = ("advance_epochs(text[])", "tell(text, text[])", "consents_taken(text[])", *movement.KEPT_BY_WRITERS)
-    for function in (*own, *movement.READ_BY_CHECK, _CHECK, _USES, _REFUSAL, *plans.SIGNATURES):
+    own = ("advance_epochs(text[])", "count_changes(text[])", "tell(text, text[])", "consents_taken(text[])")
+    kept = (*own, *movement.KEPT_BY_WRITERS, *movement.READ_BY_CHECK)
+    for function in (*kept, _CHECK, _USES, _REFUSAL, *plans.SIGNATURES):
         yield f"REVOKE ALL ON FUNCTION datagate.{function} FROM PUBLIC"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ MAX_LINKS = 64
 # Built once: SQLAlchemy takes longer to build these than PostgreSQL to answer them.
 _ONE = select(mandates).where(mandates.c.mandate_id == bindparam("mandate"))
 _GRANTS = select(entitlements).where(entitlements.c.principal.in_(bindparam("parties", expanding=True)))
+_EPOCHS = select(epochs.c.party, epochs.c.value).where(epochs.c.party.in_(bindparam("parties", expanding=True)))
 _EPOCH = select(func.coalesce(func.sum(epochs.c.value), 0)).where(
     epochs.c.party.in_(bindparam("parties", expanding=True))
 )
@@ -64,6 +65,12 @@ def epoch_of(connection: Connection, parties: Iterable[PrincipalId]) -> Epoch:
     concerned = tuple(sorted(set(parties)))
     total = connection.execute(_EPOCH, {"parties": concerned}).scalar_one()
     return Epoch(concerned, int(total))
+
+
+def epochs_by_party(connection: Connection, parties: Collection[PrincipalId]) -> dict[PrincipalId, int]:
+    """How far each of these parties has come."""
+    rows = connection.execute(_EPOCHS, {"parties": sorted(set(parties))}).all()
+    return dict.fromkeys(parties, 0) | {PrincipalId(row.party): int(row.value) for row in rows}
 
 
 def mandate(connection: Connection, mandate_id: str, *, lock: bool = False) -> Mandate:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 import psycopg
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from datagate.errors import OperationalError
 from datagate.model.caller import Caller
 from datagate.model.facts import Epoch, Facts
+from datagate.model.names import PrincipalId
 from datagate.stores import creation, reading
 from datagate.stores.consenting import Consenting
 from datagate.stores.delegation import Delegating
 from datagate.stores.engine import IDENTITY, Clock, StateDatabase, identity_of
 from datagate.stores.entitling import Entitling
+from datagate.stores.listening import Asking, Listening
+from datagate.stores.signals import POLICIES_CHANNEL, POLICIES_PARTY
 
 
 class StateStore(Entitling, Consenting, Delegating):
@@ -69,6 +74,36 @@ class StateStore(Entitling, Consenting, Delegating):
         """Whether the state lies in the very database of a psycopg connection, so that statements can read it."""
         with self._database.reading() as own:
             return identity_of(own) == tuple(connection.execute(IDENTITY).fetchone() or ())
+
+    def epochs(self, parties: Collection[PrincipalId]) -> Mapping[PrincipalId, int]:
+        """How far each of these parties has come, 0 for one that never changed."""
+        with self._database.reading() as connection:
+            return reading.epochs_by_party(connection, parties)
+
+    @property
+    def tells_changes(self) -> bool:
+        """Whether the database can tell of changes as they happen."""
+        return self._database.is_postgres
+
+    def listen(self) -> Listening:
+        """A connection that hears of every change; OperationalError where the state cannot be listened to."""
+        return Listening(self._listenable())
+
+    def ask(self) -> Asking:
+        """A connection that stays open to be asked for epochs; OperationalError as for :meth:`listen`."""
+        return Asking(self._listenable())
+
+    def _listenable(self) -> Engine:
+        if not self._database.is_postgres:
+            raise OperationalError("only PostgreSQL tells of changes; elsewhere the state is read for each statement")
+        return self._database.engine
+
+    def call_for_policies(self) -> None:
+        """Tell every gate on this state to read its policies again; OperationalError where it is not PostgreSQL's."""
+        self._listenable()
+        with self._database.writing() as connection:
+            connection.execute(text("SELECT datagate.advance_epochs(ARRAY[:party])"), {"party": POLICIES_PARTY})
+            connection.execute(text("SELECT pg_catalog.pg_notify(:channel, '')"), {"channel": POLICIES_CHANNEL})
 
     def is_current(self, epoch: Epoch) -> bool:
         """Whether nothing changed for these parties; for state that statements cannot check by themselves."""

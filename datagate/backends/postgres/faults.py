@@ -26,6 +26,7 @@ from psycopg.pq import DiagnosticField
 from datagate import errors
 
 RIGHTS_CHANGED = "DG001"
+CANCELLED = "57014"
 
 _BY_STATE: dict[str, type[errors.Error]] = {
     RIGHTS_CHANGED: errors.RightsChanged,
@@ -228,6 +229,15 @@ def from_server(error: psycopg.Error, asked: str) -> errors.Error:
         # libpq made this result itself when the connection broke; its text quotes the last message.
         return errors.OperationalError(_LOST)
     return kind(str(error))
+
+
+def from_revoking() -> errors.Error:
+    """What the caller reads of a statement that the gate cancelled."""
+    return errors.RightsChanged(
+        "the statement was cancelled: the caller's rights, or consents that it needs, changed while it ran;"
+        " roll back and run it again",
+        sqlstate=CANCELLED,
+    )
 
 
 def from_connecting(error: psycopg.Error) -> errors.Error:

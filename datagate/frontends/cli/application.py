@@ -10,7 +10,7 @@ import psycopg
 import typer
 
 from datagate.errors import DatagateError, PolicyError
-from datagate.frontends.cli import gateway, lifecycle, policies, state, statements
+from datagate.frontends.cli import gateway, lifecycle, policies, state, statements, why
 from datagate.frontends.cli.audit import audit
 from datagate.frontends.cli.demo import demo
 from datagate.frontends.cli.doctor import doctor
@@ -28,6 +28,8 @@ app.command("test")(policies.prove)
 app.command("schema")(policies.schema)
 app.command("query")(statements.query)
 app.command("explain")(statements.explain)
+app.command("why")(why.why_row)
+app.command("reload")(why.reload)
 app.command("init")(state.init)
 app.command("gateway")(gateway.gateway)
 app.add_typer(gateway.user, name="user")

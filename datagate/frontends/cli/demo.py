@@ -20,8 +20,8 @@ from datagate.frontends.cli.assets import bank, policies_directory
 from datagate.frontends.cli.policies import private_server
 from datagate.frontends.cli.results import Result, result_of
 from datagate.frontends.cli.scene import Scene
-from datagate.frontends.cli.trace import Trace, trace
 from datagate.gate import Gate, state_engine
+from datagate.gate.trace import Trace, trace
 from datagate.model.caller import Caller
 from datagate.stores.keyring import Keyring
 from datagate.stores.store import StateStore

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from datagate.errors import DatagateError
 from datagate.frontends.cli.results import Result, cell
-from datagate.frontends.cli.trace import Line, Trace
+from datagate.gate.trace import Line, Trace
 from datagate.model.caller import Caller
 from datagate.model.source import SourceRef
 

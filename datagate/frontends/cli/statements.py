@@ -36,8 +36,8 @@ from datagate.frontends.cli.options import (
     store,
 )
 from datagate.frontends.cli.results import print_result, result_of
-from datagate.frontends.cli.trace import Line, Trace, trace
 from datagate.gate import Explained, Gate
+from datagate.gate.trace import Line, Trace, trace
 from datagate.model.caller import ActorKind, Caller
 
 Sql = Annotated[str, typer.Argument(metavar="SQL", help="One statement; - reads it from standard input.")]

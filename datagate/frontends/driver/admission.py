@@ -90,14 +90,35 @@ class GateSession(Protocol):
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
 
+    def watch(self, flight: Flight) -> None:
+        """Have what runs on a connection cancelled when the caller's rights end."""
+
+    def leave(self) -> None:
+        """The connection is closed."""
+
     def opened(self, cursor: str) -> None:
         """Note that a cursor is opened for the statement just admitted."""
 
     def failed(self) -> None:
         """Note that the server failed a statement."""
 
-    def check_cursor(self, cursor: str) -> None:
+    def check_cursor(self, cursor: str) -> object:
         """Refuse to read from a cursor that was opened under rights that are no longer in force."""
+
+
+class Flight(Protocol):
+    """What the gate needs of a connection; `datagate.gate.lookout.Flight` is the same."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a statement runs now."""
+
+    @property
+    def revoked(self) -> bool:
+        """Whether it is being cancelled."""
+
+    def revoke(self) -> None:
+        """Cancel it."""
 
 
 class _PolicyContext:

@@ -118,6 +118,12 @@ class Connection(Gated[Row], psycopg.Connection[Row]):
             fault = self.fault(error)
         raise fault
 
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        if self.closed:
+            self.leave_gate()
+
     def start_over(self) -> None:
         """Take the transaction back to its beginning."""
         with self.lock:

@@ -104,7 +104,7 @@ class AsyncConnection(Gated[Row], psycopg.AsyncConnection[Row]):
             fault = faults.from_connecting(error)
         else:
             try:
-                connection.enter_gate(session)
+                await asyncio.to_thread(connection.enter_gate, session)
             except BaseException:
                 await connection.close()
                 raise
@@ -120,6 +120,12 @@ class AsyncConnection(Gated[Row], psycopg.AsyncConnection[Row]):
         except psycopg.Error as error:
             fault = self.fault(error)
         raise fault
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await super().close()
+        if self.closed:
+            self.leave_gate()
 
     async def start_over(self) -> None:
         """Take the transaction back to its beginning."""

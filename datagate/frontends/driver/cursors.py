@@ -7,11 +7,11 @@ that nothing of psycopg's hangs on them as ``__context__``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from operator import index
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 import psycopg
 from psycopg import Copy, pq
@@ -104,11 +104,11 @@ class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
         """Iterate row by row on a result from the database, without keeping it."""
         conn = self._conn
         try:
-            yield from super().stream(rows_of(conn.admit(query, params)), params, binary=binary, size=size)
+            yield from self._while_permitted(query, params, binary, size)
         except psycopg.Error as error:
             fault = conn.fault(error)
         except RightsChanged:
-            if self.pgresult is not None or not conn.may_start_over:
+            if self.pgresult is not None or conn.revoked or not conn.may_start_over:
                 raise
             fault = None
         else:
@@ -116,7 +116,16 @@ class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
         if fault is not None:
             raise fault
         conn.start_over()
-        yield from super().stream(conn.admit(query, params), params, binary=binary, size=size)
+        yield from self._while_permitted(query, params, binary, size)
+
+    def _while_permitted(self, query: Query, params: Params | None, binary: bool | None, size: int) -> Iterator[Row]:
+        """Rows as they come, none after the gate has cancelled the statement, though they may have come before."""
+        conn = self._conn
+        statement = rows_of(conn.admit(query, params))
+        with closing(cast("Generator[Row]", super().stream(statement, params, binary=binary, size=size))) as rows:
+            for row in rows:
+                conn.check_revoked()
+                yield row
 
     def copy(  # type: ignore[override] # the door opens before the context is entered
         self, statement: Query, params: Params | None = None, *, writer: Writer | None = None

@@ -47,11 +47,12 @@ class _Sending(GatedCursor["AsyncConnection[Any]", Row], psycopg.AsyncCursor[Row
             )
             async with aclosing(rows):
                 async for row in rows:
+                    conn.check_revoked()
                     yield row
         except psycopg.Error as error:
             fault = conn.fault(error)
         except RightsChanged:
-            if self.pgresult is not None or not conn.may_start_over:
+            if self.pgresult is not None or conn.revoked or not conn.may_start_over:
                 raise
             fault = None
         else:
@@ -62,6 +63,7 @@ class _Sending(GatedCursor["AsyncConnection[Any]", Row], psycopg.AsyncCursor[Row
         rows = cast("AsyncGenerator[Row]", super().stream(conn.admit(query, params), params, binary=binary, size=size))
         async with aclosing(rows):
             async for row in rows:
+                conn.check_revoked()
                 yield row
 
     def copy(  # type: ignore[override] # the door opens before the context is entered

@@ -10,16 +10,18 @@ them as he can reach the password. They lie outside of what the driver guards.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from functools import partial
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 from typing import Any, ClassVar
 from weakref import ReferenceType, ref
 
 import psycopg
-from psycopg import pq
+from psycopg import capabilities, pq, waiting
 from psycopg.abc import Params, PQGen, Query
+from psycopg.errors import _WaitTimeout  # private: what wait_conn raises when time is up
 from psycopg.rows import Row
 from psycopg.sql import Composable
 
@@ -30,6 +32,10 @@ from datagate.frontends.driver.admission import Admission, GateSession, Statemen
 from datagate.frontends.driver.completing import completion
 
 _IDLE = pq.TransactionStatus.IDLE
+_ACTIVE = pq.TransactionStatus.ACTIVE
+_STEP = 0.05
+_LATE_CANCEL = 5.0
+_LOG = logging.getLogger("datagate.driver")
 _TEXT = pq.Format.TEXT
 
 _NAME = r'"(?:[^"\0]|"")*"'
@@ -80,6 +86,9 @@ class Gated(psycopg.BaseConnection[Row]):
     # Whether a transaction() block has begun in which nothing ran yet.
     _untouched = False
 
+    _revoked = False
+    _revoked_until = 0.0
+
     _retryable: ClassVar[frozenset[pq.TransactionStatus]] = frozenset(
         {pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
     )
@@ -96,6 +105,7 @@ class Gated(psycopg.BaseConnection[Row]):
         if self.pgconn.parameter_status(b"standard_conforming_strings") != b"on":
             raise errors.OperationalError("the server must run with standard_conforming_strings = on")
         self._admission = Admission(session)
+        session.watch(self)
         self.pgconn.notice_handler = partial(_pass_notice, ref(self))
 
     def admit(self, query: Query, parameters: Params | None) -> Any:
@@ -127,7 +137,45 @@ class Gated(psycopg.BaseConnection[Row]):
         self._admission.failed()
         if error.sqlstate == faults.RIGHTS_CHANGED:
             self._admission.refresh()
+        if error.sqlstate == faults.CANCELLED and monotonic() < self._revoked_until:
+            self._admission.refresh()
+            return faults.from_revoking()
         return faults.from_server(error, self._admission.asked)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a statement runs now, or rows of it wait; the gate's lookout asks."""
+        return self.pgconn.transaction_status == _ACTIVE
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the gate cancelled what runs now."""
+        return self._revoked
+
+    def revoke(self) -> None:
+        """Cancel what runs now, since the caller's rights ended; the gate's lookout calls this from its own thread."""
+        self._revoked = True
+        self._revoked_until = monotonic() + _LATE_CANCEL
+        try:
+            if capabilities.has_cancel_safe():
+                waiting.wait_conn(self._cancel_gen(), interval=_STEP, timeout=_LATE_CANCEL)
+            else:
+                self.pgconn.get_cancel().cancel()
+        except (psycopg.Error, _WaitTimeout) as error:
+            # It is tried again for as long as the statement runs.
+            _LOG.warning("a statement whose caller's rights ended could not be cancelled yet: %s", type(error).__name__)
+
+    def check_revoked(self) -> None:
+        """RightsChanged if rows that wait already belong to a statement that the gate cancelled."""
+        if self._revoked:
+            if self._admission is not None:
+                self._admission.refresh()
+            raise faults.from_revoking()
+
+    def leave_gate(self) -> None:
+        """The connection is being closed."""
+        if self._admission is not None:
+            self._admission.session.leave()
 
     @property
     def info(self) -> psycopg.ConnectionInfo:
@@ -156,6 +204,7 @@ class Gated(psycopg.BaseConnection[Row]):
         self._expects_cursor = False
         self._is_first = self._untouched or self.pgconn.transaction_status == _IDLE
         self._untouched = False
+        self._revoked = False
         return super()._start_query()
 
     def _exec_command(self, command: Query, result_format: pq.Format = _TEXT) -> PQGen[pq.abc.PGresult | None]:

@@ -79,6 +79,12 @@ class StandInSession:
     def refresh(self) -> None:
         self.refreshed += 1
 
+    def watch(self, flight: object) -> None:
+        """Nothing ends here by itself."""
+
+    def leave(self) -> None:
+        """Nothing was watched."""
+
     def opened(self, cursor: str) -> None:
         self.cursors.append(cursor)
 

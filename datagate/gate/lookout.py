@@ -1,0 +1,336 @@
+"""Ends statements in flight when their callers' rights end: one listening connection for each gate, and one thread.
+
+Law: the lookout may cancel too much, never too little. A statement that begins after a change is held to it by its own
+check, so all that is left are statements that began before. While the channel is lost nothing is assumed: sessions read
+their facts anew for each statement, and when it is back, all that ran meanwhile is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from weakref import WeakSet
+
+from datagate.errors import OperationalError
+from datagate.model.facts import Facts
+from datagate.model.names import PrincipalId
+from datagate.stores.listening import Asking, Heard, Listening
+from datagate.stores.signals import POLICIES_PARTY
+from datagate.stores.store import StateStore
+
+_LOG = logging.getLogger("datagate.lookout")
+_AGAIN = 0.02
+_LONGEST = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+_FIRST_CONNECTION = 5.0
+_FEW, _SIDE_BY_SIDE = 2, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Stake:
+    """What statements stand on: each party's epoch as it was read, and the instant at which that ends by itself.
+
+    ``consents``: the parties that tell of withdrawn consents, where the statements ask for consent at all. ``facts``:
+    the reading that all this comes from.
+    """
+
+    parties: frozenset[PrincipalId]
+    total: int
+    consents: frozenset[PrincipalId]
+    valid_until: datetime | None
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Pledge:
+    """What a cursor is held to: epochs as they were when it was declared, and the policies.
+
+    ``consents``: those of the parties that tell of withdrawn consents.
+    """
+
+    epochs: Mapping[PrincipalId, int]
+    consents: frozenset[PrincipalId]
+    valid_until: datetime | None
+    policy_version: str
+
+
+class Flight(Protocol):
+    """A connection on which statements run, as the lookout sees it; its methods are called from another thread."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a statement runs now."""
+
+    @property
+    def revoked(self) -> bool:
+        """Whether :meth:`revoke` was called since the last statement began."""
+
+    def revoke(self) -> None:
+        """Cancel on the server what runs now, and remember that until the next statement begins."""
+
+
+class Watched(Protocol):
+    """A session with its flight."""
+
+    @property
+    def stake(self) -> Stake | None:
+        """What its statements stand on; None before the first."""
+
+    @property
+    def flight(self) -> Flight | None:
+        """Where they run; None once it is gone."""
+
+
+class Lookout:
+    """Watches the flights of one gate; runs as long as there are any. Thread-safe.
+
+    Args:
+        state: What to listen to.
+        reread: Called, in a thread of its own, when the policies are to be read again.
+        clock: The gate's own clock, or None for the state's.
+    """
+
+    def __init__(
+        self, state: StateStore, reread: Callable[[], object], clock: Callable[[], datetime] | None = None
+    ) -> None:
+        self._state, self._reread, self._clock = state, reread, clock
+        self._lock = threading.Lock()
+        self._watched: WeakSet[Watched] = WeakSet()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._thread: threading.Thread | None = None
+        self._hears = False
+        self._settled = threading.Event()
+        self._asking: Asking | None = None
+        self._policies_epoch: int | None = None
+        self._ahead = timedelta(0)
+        self._next: float | None = None
+        self._last_cancel = 0.0
+        self._wake: socket.socket | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether every change is heard of; where not, nothing that was read before may be assumed."""
+        return self._hears and self._process == os.getpid()
+
+    def watch(self, watched: Watched) -> None:
+        """Watch a session from now on; the first waits until the lookout listens, or cannot."""
+        with self._lock:
+            if self._process != os.getpid():
+                # The thread stayed in the process that this one was forked from, and so must its connections.
+                self._inherited = (self._thread, self._asking)
+                self._watched = WeakSet()
+                self._begin()
+            self._watched.add(watched)
+            if self._thread is None:
+                waker, self._wake = socket.socketpair()
+                self._wake.setblocking(False)
+                self._settled.clear()
+                ends = (waker, self._wake)
+                self._thread = threading.Thread(target=self._run, args=ends, name="datagate-lookout", daemon=True)
+                self._thread.start()
+            settled = self._settled
+        settled.wait(_FIRST_CONNECTION)
+
+    def leave(self, watched: Watched) -> None:
+        """Watch a session no longer; the last one takes the lookout's connections with it."""
+        with self._lock:
+            if self._process != os.getpid():
+                return
+            self._watched.discard(watched)
+            thread = self._thread if not self._watched else None
+            if thread is not None:
+                self._thread = None
+                self._rouse()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_FIRST_CONNECTION)
+
+    def expects(self, valid_until: datetime) -> None:
+        """Look again in time for an instant at which something ends by itself."""
+        if self._next is None or self._in_seconds(valid_until) + time.monotonic() < self._next:
+            self._rouse()
+
+    def epochs(self, parties: Iterable[PrincipalId]) -> Mapping[PrincipalId, int]:
+        """How far these parties have come, by a connection that is open already; OperationalError without the state."""
+        wanted = sorted(set(parties))
+        asking = self._asking
+        if asking is not None and self._process == os.getpid():
+            try:
+                return asking.epochs(wanted)
+            except OperationalError:
+                # One's own connection may break where a new one still can be had.
+                self._asking = None
+                asking.close()
+        return self._state.epochs(wanted)
+
+    def now(self) -> datetime:
+        """What time it is where rights are judged."""
+        return self._clock() if self._clock is not None else datetime.now(UTC) + self._ahead
+
+    def _rouse(self) -> None:
+        if self._wake is None:
+            return
+        try:
+            self._wake.send(b"!")
+        except OSError:
+            # Full: it will wake as it is. Closed: nobody waits.
+            return
+
+    def _in_seconds(self, instant: datetime) -> float:
+        return (instant - self.now()).total_seconds()
+
+    def _run(self, waker: socket.socket, wake: socket.socket) -> None:
+        """The thread: connect, listen until that fails, and try again after a while."""
+        pause = _FIRST_PAUSE
+        try:
+            while self._goes_on():
+                try:
+                    if self._state.tells_changes:
+                        with closing(self._state.listen()) as listening:
+                            self._catch_up(listening)
+                            pause = _FIRST_PAUSE
+                            self._listen(listening, waker)
+                except OperationalError as error:
+                    _LOG.warning("not listening to the state, trying again in %.2f s: %s", pause, error)
+                self._hears = False
+                self._settled.set()
+                if self._goes_on():
+                    waker.settimeout(min(pause, self._timeout(pending=self._repeat())))
+                    _drain(waker)
+                    self._expire()
+                    pause = min(pause * 2, _LONGEST_PAUSE)
+        finally:
+            self._hears = False
+            self._settled.set()
+            asking, self._asking = self._asking, None
+            if asking is not None:
+                asking.close()
+            waker.close()
+            wake.close()
+
+    def _goes_on(self) -> bool:
+        with self._lock:
+            if self._thread is threading.current_thread() and not self._watched:
+                # Those that were watched are gone without a word.
+                self._thread = None
+            return self._thread is threading.current_thread()
+
+    def _catch_up(self, listening: Listening) -> None:
+        """Begin to hear, and ask for what changed while nobody did."""
+        asking, self._asking = self._asking, self._state.ask()
+        if asking is not None:
+            asking.close()
+        self._ahead = self._asking.clock_ahead()
+        values = listening.epochs([POLICIES_PARTY])
+        self._hears = True
+        self._settled.set()
+        if self._policies_epoch not in (None, values[POLICIES_PARTY]):
+            self._call_reread()
+        self._policies_epoch = values[POLICIES_PARTY]
+        self._end(listening, self._all(), self._consents())
+
+    def _listen(self, listening: Listening, waker: socket.socket) -> None:
+        while self._goes_on():
+            pending = self._repeat()
+            timeout = self._timeout(pending=pending)
+            heard = listening.hear(waker.fileno(), timeout)
+            waker.settimeout(0)
+            _drain(waker)
+            if heard is not None:
+                self._told(listening, heard)
+            self._expire()
+
+    def _told(self, listening: Listening, heard: Heard) -> None:
+        if heard.policies or POLICIES_PARTY in heard.parties:
+            self._policies_epoch = listening.epochs([POLICIES_PARTY])[POLICIES_PARTY]
+            self._call_reread()
+        if heard.everybody:
+            self._end(listening, self._all(), self._consents())
+        elif heard.parties:
+            concerned = [each for each in self._all() if (stake := each.stake) and stake.parties & heard.parties]
+            self._end(listening, concerned, heard.parties)
+
+    def _end(self, listening: Listening, concerned: list[Watched], withdrawn: frozenset[PrincipalId]) -> None:
+        """Cancel those of the concerned whose epochs advanced, and all who ask for a consent that was withdrawn."""
+        flying = [each for each in concerned if (flight := each.flight) is not None and flight.under_way]
+        parties = {party for each in flying if (stake := each.stake) is not None for party in stake.parties}
+        values = listening.epochs(sorted(parties)) if parties else {}
+        ended = [
+            each
+            for each in self._all()
+            if (stake := each.stake) is not None
+            and (
+                stake.consents & withdrawn
+                or (each in flying and sum(values[party] for party in stake.parties) != stake.total)
+            )
+        ]
+        self._revoke(ended)
+
+    def _repeat(self) -> bool:
+        """Cancel again what is still under way: a cancel that comes before its statement does nothing."""
+        flying = [each for each in self._all() if (flight := each.flight) is not None and flight.revoked]
+        flying = [each for each in flying if (flight := each.flight) is not None and flight.under_way]
+        if flying and time.monotonic() - self._last_cancel >= _AGAIN:
+            self._revoke(flying)
+        return bool(flying)
+
+    def _expire(self) -> None:
+        """Cancel what stands on what ended by itself."""
+        now = self.now()
+        ended = [
+            each
+            for each in self._all()
+            if (stake := each.stake) is not None and stake.valid_until is not None and stake.valid_until <= now
+        ]
+        self._revoke([each for each in ended if (flight := each.flight) is not None and not flight.revoked])
+
+    def _revoke(self, ended: list[Watched]) -> None:
+        """Cancel what is under way of these; where they are many, side by side."""
+        flights = [flight for each in ended if (flight := each.flight) is not None and flight.under_way]
+        if not flights:
+            return
+        self._last_cancel = time.monotonic()
+        if len(flights) <= _FEW:
+            for flight in flights:
+                flight.revoke()
+        else:
+            with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+                list(pool.map(lambda flight: flight.revoke(), flights))
+
+    def _consents(self) -> frozenset[PrincipalId]:
+        """All parties that tell of withdrawn consents to anybody who is watched."""
+        return frozenset(party for each in self._all() if (stake := each.stake) is not None for party in stake.consents)
+
+    def _timeout(self, *, pending: bool) -> float:
+        now = self.now()
+        ends = [stake.valid_until for each in self._all() if (stake := each.stake) is not None]
+        seconds = [(end - now).total_seconds() for end in ends if end is not None and end > now]
+        timeout = min([_AGAIN if pending else _LONGEST, *seconds])
+        self._next = time.monotonic() + timeout
+        return max(timeout, 0.001)
+
+    def _all(self) -> list[Watched]:
+        with self._lock:
+            return list(self._watched)
+
+    def _call_reread(self) -> None:
+        threading.Thread(target=self._reread, name="datagate-policies", daemon=True).start()
+
+
+def _drain(waker: socket.socket) -> None:
+    """Wait to be woken, as long as the socket's timeout says; then read all that came."""
+    try:
+        waker.recv(4096)
+    except (TimeoutError, BlockingIOError):
+        return
