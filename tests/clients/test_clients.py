@@ -49,7 +49,7 @@ def test_drivers_agree(gateway: Running, user: str) -> None:
 
 @pytest.mark.parametrize("user", ["ana", "ada"])
 def test_psql(gateway: Running, user: str) -> None:
-    """Statements, refusals, FETCH_COUNT and copying to a file run in psql."""
+    """The server's own client runs statements, refusals, FETCH_COUNT and copies out."""
     environment = {**os.environ, "PGPASSWORD": PASSWORD}
     command = ["psql", gateway.dsn(user), "-XAt", "-F", ",", "-v", "FETCH_COUNT=2", "-c", COUNTS]
     command += ["-c", "select ssn from bank.customers", "-c", f"\\copy ({COUNTS}) to stdout with (format csv)"]

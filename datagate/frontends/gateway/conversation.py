@@ -97,9 +97,7 @@ class Conversation(Deciding):
                     break
                 self._current = None
                 self._handle(kind, message)
-        except ProtocolViolation as error:
-            self.end(answers.of_error(error, severity="FATAL"))
-        except OperationalError as error:
+        except (ProtocolViolation, OperationalError) as error:
             self.end(answers.of_error(error, severity="FATAL"))
         self.flush()
 
