@@ -39,6 +39,15 @@ from datagate.model.caller import Actor, ActorKind, Caller
 if TYPE_CHECKING:
     from datagate.audit import AuditRecord, JsonLinesSink, LoggingSink, Sink
     from datagate.frontends.driver import AsyncConnection, Connection, connect, connect_async
+    from datagate.frontends.orm import (
+        AsyncGatedSession,
+        GatedEngine,
+        GatedSession,
+        RowGone,
+        gate_engine,
+        gated_sessionmaker,
+        masked_columns,
+    )
     from datagate.gate import Gate
     from datagate.stores import EntitlementKind, StateStore
     from datagate.stores.keyring import Keyring
@@ -53,6 +62,7 @@ __all__ = [
     "Actor",
     "ActorKind",
     "AsyncConnection",
+    "AsyncGatedSession",
     "AuditRecord",
     "AuditUnavailable",
     "Caller",
@@ -63,6 +73,8 @@ __all__ = [
     "EntitlementKind",
     "Error",
     "Gate",
+    "GatedEngine",
+    "GatedSession",
     "IntegrityError",
     "InterfaceError",
     "InternalError",
@@ -77,6 +89,7 @@ __all__ = [
     "ProgrammingError",
     "Refused",
     "RightsChanged",
+    "RowGone",
     "Sink",
     "StateError",
     "StateStore",
@@ -90,23 +103,33 @@ __all__ = [
     "apilevel",
     "connect",
     "connect_async",
+    "gate_engine",
+    "gated_sessionmaker",
+    "masked_columns",
     "paramstyle",
     "threadsafety",
 ]
 
 _HOMES = {
     "AsyncConnection": "datagate.frontends.driver",
+    "AsyncGatedSession": "datagate.frontends.orm",
     "AuditRecord": "datagate.audit",
     "Connection": "datagate.frontends.driver",
     "EntitlementKind": "datagate.stores",
     "Gate": "datagate.gate",
+    "GatedEngine": "datagate.frontends.orm",
+    "GatedSession": "datagate.frontends.orm",
     "JsonLinesSink": "datagate.audit",
     "Keyring": "datagate.stores.keyring",
     "LoggingSink": "datagate.audit",
+    "RowGone": "datagate.frontends.orm",
     "Sink": "datagate.audit",
     "StateStore": "datagate.stores",
     "connect": "datagate.frontends.driver",
     "connect_async": "datagate.frontends.driver",
+    "gate_engine": "datagate.frontends.orm",
+    "gated_sessionmaker": "datagate.frontends.orm",
+    "masked_columns": "datagate.frontends.orm",
 }
 
 

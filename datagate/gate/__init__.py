@@ -6,7 +6,18 @@ text of an :class:`Admitted`.
 
 from datagate.backends.postgres.statements import StatementKind
 from datagate.gate.admitted import Admitted, Explained
+from datagate.gate.footing import Footing, Sight
 from datagate.gate.opening import Gate, check_against, state_engine
 from datagate.gate.session import GateSession
 
-__all__ = ["Admitted", "Explained", "Gate", "GateSession", "StatementKind", "check_against", "state_engine"]
+__all__ = [
+    "Admitted",
+    "Explained",
+    "Footing",
+    "Gate",
+    "GateSession",
+    "Sight",
+    "StatementKind",
+    "check_against",
+    "state_engine",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from datagate.backends.postgres.catalog_guards import CatalogGuards
 from datagate.backends.postgres.guards import CAPTURED, EPOCH, PARTIES, PARTY, VALID_UNTIL, compile_target
 from datagate.decision import decide
@@ -15,7 +17,7 @@ from datagate.model.facts import Facts
 from datagate.model.fragment import Binding
 from datagate.model.guard import Guard, Target, TargetKey
 from datagate.model.names import Purpose, RelationName
-from datagate.model.policy import Action
+from datagate.model.policy import Action, PolicySet
 from datagate.sql.views import Seen
 
 CALLER_LEVEL = {
@@ -30,17 +32,31 @@ CALLER_LEVEL = {
 """Denials that speak of the caller, not of a relation: they are told before any relation is looked at."""
 
 
+def asks_consent(policies: PolicySet) -> bool:
+    """Whether any rule does."""
+    return any(rule.consent for policy in policies.relations.values() for rule in policy.rules)
+
+
 class Rights:
     """What one caller may do, by the facts of one reading."""
 
     def __init__(self, shared: Shared, caller: Caller) -> None:
         self.shared = shared
         self.caller = caller
+        self.policies = shared.policies
         self.instant = shared.instant()
         self.facts: Facts = shared.state.facts(caller, self.instant)
         self._decisions: dict[tuple[RelationName, Action], Decision] = {}
         self.catalog_guards = CatalogGuards(shared.catalog, self.visible_columns)
         self.standing = self._standing()
+
+    @cached_property
+    def consent_purposes(self) -> tuple[Purpose, ...]:
+        """The purposes for which an answer of a data subject can change what the caller sees."""
+        tree, purpose = self.policies.purposes, self.caller.purpose
+        if purpose is None or purpose not in tree.parents or not asks_consent(self.policies):
+            return ()
+        return tree.chain(purpose)
 
     def decision(self, relation: RelationName, action: Action = Action.SELECT) -> Decision:
         """The decision on an action on a relation that has a policy."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from datagate.audit import AuditRecord
 from datagate.backends.postgres.backend import carry
 from datagate.backends.postgres.guards import STILL_CURRENT
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
+from datagate.decision.writes import never_raw
 from datagate.errors import DatagateError, Refused, UndefinedRelation
 from datagate.gate.admitted import Admitted, Explained
+from datagate.gate.footing import Footing, Sight
 from datagate.gate.rights import CALLER_LEVEL, Rights
 from datagate.gate.shared import Road, Shared, keep
 from datagate.model.caller import Caller
 from datagate.model.catalog import Relation
-from datagate.model.decision import Decision
+from datagate.model.decision import TRUE, CellCase, Decision
 from datagate.model.guard import Target, TargetKey
-from datagate.model.names import RelationName
+from datagate.model.names import MandateId, Purpose, RelationName
 from datagate.model.policy import Action
 from datagate.sql.rewrite import Surroundings
 from datagate.sql.views import Seen
@@ -35,6 +39,61 @@ class GateSession:
         self._rights = None
         self._admitted = {}
 
+    @property
+    def caller(self) -> Caller:
+        """Whose way it is."""
+        return self._caller
+
+    def footing(self) -> Footing:
+        """What the caller's sight stands on by now, asked of the state; facts that have changed are forgotten."""
+        rights = self._current_rights()
+        shared = self._shared
+        beat = shared.pulse.beat(rights.facts.epoch.parties, rights.consent_purposes)
+        ended = rights.facts.valid_until is not None and rights.facts.valid_until <= beat.instant
+        if ended or beat.parties != rights.facts.epoch.value or rights.policies is not shared.policies:
+            self.refresh()
+            rights = self._current_rights()
+        turns = [each for each in (beat.turn, rights.facts.valid_until) if each is not None]
+        return Footing(shared.policies.version, beat.parties, beat.consents, min(turns, default=None))
+
+    def rights_mark(self) -> object:
+        """Another object whenever the caller's rights were read anew; nothing is asked if they are known."""
+        if self._rights is not None and self._rights.policies is not self._shared.policies:
+            self.refresh()
+        return self._current_rights()
+
+    def sight(self, schema: str | None, name: str) -> Sight | None:
+        """How the caller sees a relation; None: it does not exist for him."""
+        rights = self._current_rights()
+        found = self._shared.catalog.resolve(schema, name)
+        if found is None or rights.standing is not None:
+            return None
+        relation = self._shared.catalog.relations[found]
+        if rights.sight(relation) is Seen.NOT:
+            return None
+        owner = self._shared.policy_relation(relation)
+        columns = rights.visible_columns(relation)
+        if owner is None or rights.sight(relation) is Seen.EXPANDED:
+            return Sight(columns, frozenset(), frozenset())
+        decided = rights.decision(owner).columns
+        masked = frozenset(each.name for each in decided if never_raw(each))
+        raw = frozenset(each.name for each in decided if each.cases == (CellCase(TRUE, ()),))
+        return Sight(columns, masked & columns, columns - masked - raw)
+
+    def acting_for(self, mandate_id: str, *, purpose: str | None = None) -> Caller:
+        """The caller under a mandate that he holds; under one already, only a mandate handed on from that.
+
+        Raises:
+            Refused: there is no such mandate in his hands.
+        """
+        asked = Purpose(purpose) if purpose is not None else self._caller.purpose
+        probe = replace(self._caller, mandate=MandateId(mandate_id), purpose=asked)
+        chain = self._shared.state.facts(probe, self._shared.instant()).chain
+        held = bool(chain) and chain[0].holder == self._caller.actor.id
+        if not held or (self._caller.mandate is not None and self._caller.mandate not in {each.id for each in chain}):
+            raise Refused("no such mandate is in the hands of this caller, or none that was handed on from his own")
+        return replace(probe, principal=chain[0].principal)
+
     def admit(self, text: str, *, assuming: bool = True) -> Admitted:
         """Let a statement through, or raise.
 
@@ -47,6 +106,8 @@ class GateSession:
         """
         if not self._shared.state_within:
             # Statements cannot check a state that lies elsewhere, so it is read anew for each.
+            self.refresh()
+        if self._rights is not None and self._rights.policies is not self._shared.policies:
             self.refresh()
         known = self._admitted.get((text, assuming))
         if known is not None:

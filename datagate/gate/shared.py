@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TypeVar
 
 from datagate.audit import Sink
@@ -17,6 +18,7 @@ from datagate.model.guard import Guard
 from datagate.model.names import RelationName
 from datagate.model.policy import Action, PolicySet
 from datagate.stores.keyring import Keyring
+from datagate.stores.pulse import Pulse
 from datagate.stores.store import StateStore
 
 CONSENTS = '"datagate"."consents"'
@@ -61,6 +63,11 @@ class Shared:
         self._texts: dict[str, ReadStatement] = {}
         self._owners: dict[str, tuple[Owner, ...]] = {}
         self._guards: dict[tuple[object, ...], Guard] = {}
+
+    @cached_property
+    def pulse(self) -> Pulse:
+        """Tells whether the state changed."""
+        return self.state.pulse()
 
     def instant(self) -> datetime:
         """The instant to decide at: by the clock that also judges what is in force inside statements."""

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 STALE_SQLSTATE = "DG001"
 
+CONSENT_PARTY = "consent:"
+"""A purpose stands among the parties under this and its name: its epoch advances with every answer for it."""
+
 # One advisory lock for all who create the state schema: "datagate" in ASCII.
 LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7233173890163373157)"
 
@@ -103,7 +106,12 @@ CREATE INDEX IF NOT EXISTS consents_by_number ON datagate.consents (purpose, dat
 INCLUDE (granted, valid_from, valid_until)
 """
 
-_PARTIES = {"entitlements": "principal", "mandates": "principal, holder"}
+# Whoever keeps rows that consents let him see is told by the purpose's own epoch; no decision is made from it.
+_PARTIES = {
+    "entitlements": "principal",
+    "mandates": "principal, holder",
+    "consents": f"'{CONSENT_PARTY}' || purpose",
+}
 _READ_BY_STATEMENTS = ("epochs", "consents")
 
 

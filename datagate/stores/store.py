@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg
 from sqlalchemy import Engine, Row, Select, delete, select
 
-from datagate.errors import StateError
+from datagate.errors import InterfaceError, StateError
 from datagate.model.caller import Caller
 from datagate.model.facts import Epoch, Facts, Mandate
 from datagate.model.names import PrincipalId, Purpose
@@ -19,6 +19,7 @@ from datagate.model.values import AttributeValue
 from datagate.stores import creation, delegation, reading
 from datagate.stores.encoding import decode, encode
 from datagate.stores.engine import IDENTITY, Clock, StateDatabase, identity_of, name_of, validity_of
+from datagate.stores.pulse import Pulse
 from datagate.stores.records import Consent, Entitlement, EntitlementKind
 from datagate.stores.tables import consents, entitlements, mandates
 
@@ -210,6 +211,12 @@ class StateStore:
         """Whether nothing changed for these parties; for state that statements cannot check by themselves."""
         with self._database.reading() as connection:
             return reading.epoch_of(connection, epoch.parties) == epoch
+
+    def pulse(self) -> Pulse:
+        """What tells, often and at once, whether the state changed; InterfaceError where the engine cannot."""
+        if not self._database.is_postgres:
+            raise InterfaceError("only a state on PostgreSQL tells its changes at once")
+        return Pulse(self._database)
 
     def _entitle(
         self,

@@ -13,8 +13,9 @@ from psycopg.rows import Row, RowFactory, tuple_row
 
 from datagate.audit import Sink
 from datagate.frontends.driver import faults
+from datagate.frontends.driver.admission import GateSession
 from datagate.frontends.driver.cursors import Cursor, ServerCursor
-from datagate.frontends.driver.guarding import Gated
+from datagate.frontends.driver.lending import Lent
 from datagate.frontends.driver.opening import (
     FRONTEND,
     Gatekeeper,
@@ -31,7 +32,7 @@ from datagate.stores.store import StateStore
 _INTERVAL = 0.1
 
 
-class Connection(Gated[Row], psycopg.Connection[Row]):
+class Connection(Lent[Row], psycopg.Connection[Row]):
     """A psycopg connection for one caller, whose every statement passes the gate.
 
     Open it with `datagate.connect`, or as ``connection_class`` of a ``psycopg_pool.ConnectionPool``.
@@ -117,6 +118,13 @@ class Connection(Gated[Row], psycopg.Connection[Row]):
         except psycopg.Error as error:
             fault = self.fault(error)
         raise fault
+
+    def lend(self, session: GateSession) -> None:
+        """Open the gate for a caller, once nothing is left of the last one; for pools that callers share."""
+        if not self._is_clean_for(session):
+            with self.lock:
+                self.wait(self._clean_gen())
+        self._open_gate(session)
 
     def start_over(self) -> None:
         """Take the transaction back to its beginning."""

@@ -71,6 +71,8 @@ class GatedServerCursor(GatedCursor[ConnectionType, Row], ServerCursorMixin[Conn
         if type(query) is not Statement or not query.is_query:
             raise NotSupportedError("a server-side cursor needs a SELECT or VALUES")
         prefix = super()._make_declare_statement(SQL(""))
+        # It may be held beyond the transaction.
+        self._conn.has_session_state = True  # type: ignore[attr-defined] # only Gated ones come here
         return query.declared(prefix.as_bytes(self._conn))  # type: ignore[union-attr] # SQL in, SQL out
 
 

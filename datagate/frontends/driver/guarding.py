@@ -74,6 +74,8 @@ class Gated(psycopg.BaseConnection[Row]):
     _is_first = False
     # Whether a transaction() block has begun in which nothing ran yet.
     _untouched = False
+    # Whether a statement ran that may have left something in the server's session (a setting, a cursor, a lock).
+    has_session_state = False
 
     _retryable: ClassVar[frozenset[pq.TransactionStatus]] = frozenset(
         {pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
@@ -101,7 +103,10 @@ class Gated(psycopg.BaseConnection[Row]):
         """
         if self._admission is None:
             raise errors.InterfaceError("the connection has no gate; open it with datagate.connect()")
-        return self._admission.admit(query, parameters, self)
+        statement = self._admission.admit(query, parameters, self)
+        if not statement.is_query and statement.sent:
+            self.has_session_state = True
+        return statement
 
     def fault(self, error: psycopg.Error) -> errors.Error:
         """Translate one of psycopg's errors; a change of rights makes the session forget what it knew."""

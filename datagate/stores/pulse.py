@@ -1,0 +1,102 @@
+"""Whether anything changed since: a question asked so often that it has a connection of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from datagate.errors import OperationalError
+from datagate.model.names import PrincipalId, Purpose
+from datagate.stores.engine import StateDatabase
+from datagate.stores.postgres import CONSENT_PARTY
+
+_BEAT = """
+SELECT pg_catalog.statement_timestamp(),
+       COALESCE(pg_catalog.sum(e.value) FILTER (WHERE e.party OPERATOR(pg_catalog.=) ANY (%(parties)s::text[])), 0),
+       COALESCE(pg_catalog.sum(e.value) FILTER (WHERE e.party OPERATOR(pg_catalog.=) ANY (%(purposes)s::text[])), 0)
+FROM datagate.epochs AS e WHERE e.party OPERATOR(pg_catalog.=) ANY (%(parties)s::text[] || %(purposes)s::text[])"""
+_TURN = """
+SELECT min(t) FROM datagate.consents AS k, unnest(ARRAY[k.valid_from, k.valid_until]) AS t
+WHERE k.purpose = ANY (%s::text[]) AND t > %s"""
+_WATCHED = "SELECT count(*) FROM pg_catalog.pg_trigger WHERE tgrelid = 'datagate.consents'::regclass AND tgname = %s"
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """How far the state has come, and the next instant at which an answer for these purposes begins or ends."""
+
+    instant: datetime
+    parties: int
+    consents: int
+    turn: datetime | None
+
+
+class Pulse:
+    """Asks one PostgreSQL database whether its state changed. Thread-safe; a forked process opens its own connection.
+
+    Raises:
+        OperationalError: the database cannot be reached, or its state was made before consents had epochs.
+    """
+
+    def __init__(self, database: StateDatabase) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._process = 0
+        self._turns: dict[tuple[str, ...], tuple[int, datetime | None]] = {}
+
+    def beat(self, parties: Sequence[PrincipalId], purposes: Sequence[Purpose]) -> Beat:
+        """How far the state has come by now for some parties, and for consents to some purposes."""
+        given = {"parties": list(parties), "purposes": [f"{CONSENT_PARTY}{purpose}" for purpose in purposes]}
+        with self._lock:
+            instant, own, consents = self._ask(_BEAT, given)
+            turn = self._turn(tuple(purposes), int(consents), instant)
+        return Beat(instant, int(own), int(consents), turn)
+
+    def close(self) -> None:
+        """Close the connection; it is opened again when it is needed."""
+        with self._lock:
+            if self._connection is not None and self._process == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def _turn(self, purposes: tuple[str, ...], consents: int, instant: datetime) -> datetime | None:
+        if not purposes:
+            return None
+        known = self._turns.get(purposes)
+        if known is None or known[0] != consents or (known[1] is not None and known[1] <= instant):
+            (turn,) = self._ask(_TURN, (list(purposes), instant))
+            known = self._turns[purposes] = (consents, turn)
+        return known[1]
+
+    def _ask(self, query: str, parameters: object) -> tuple[Any, ...]:
+        """The one row of an answer; a connection that was lost is opened again, once."""
+        try:
+            if self._connection is not None and self._process == os.getpid():
+                return self._row(self._connection, query, parameters)
+        except psycopg.OperationalError:
+            self._connection = None
+        try:
+            self._connection = self._open()
+            return self._row(self._connection, query, parameters)
+        except psycopg.Error as error:
+            raise OperationalError(f"the state database failed: {error}") from error
+
+    @staticmethod
+    def _row(connection: psycopg.Connection[Any], query: str, parameters: Any) -> tuple[Any, ...]:
+        found = connection.execute(query.encode(), parameters).fetchone()
+        return tuple(found or ())
+
+    def _open(self) -> psycopg.Connection[Any]:
+        connection = self._database.detached()
+        if self._row(connection, _WATCHED, ("consents_update",)) != (1,):
+            connection.close()
+            raise OperationalError("the state was made by an earlier datagate: run `datagate init` again")
+        self._process = os.getpid()
+        return connection
