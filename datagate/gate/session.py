@@ -8,7 +8,7 @@ from datagate.audit import AuditRecord
 from datagate.backends.postgres.backend import carry
 from datagate.backends.postgres.guards import STILL_CURRENT
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
-from datagate.decision.writes import never_raw
+from datagate.decision.writes import never_raw, not_writable
 from datagate.errors import DatagateError, Refused, UndefinedRelation
 from datagate.gate.admitted import Admitted, Explained
 from datagate.gate.footing import Footing, Sight
@@ -74,11 +74,13 @@ class GateSession:
         owner = self._shared.policy_relation(relation)
         columns = rights.visible_columns(relation)
         if owner is None or rights.sight(relation) is Seen.EXPANDED:
-            return Sight(columns, frozenset(), frozenset())
-        decided = rights.decision(owner).columns
+            return Sight(columns, frozenset(), frozenset(), frozenset())
+        seen = rights.decision(owner)
+        decided = seen.columns
         masked = frozenset(each.name for each in decided if never_raw(each))
         raw = frozenset(each.name for each in decided if each.cases == (CellCase(TRUE, ()),))
-        return Sight(columns, masked & columns, columns - masked - raw)
+        refused = not_writable(seen, rights.decision(owner, Action.INSERT), columns)
+        return Sight(columns, masked & columns, columns - masked - raw, columns.difference(refused))
 
     def acting_for(self, mandate_id: str, *, purpose: str | None = None) -> Caller:
         """The caller under a mandate that he holds; under one already, only a mandate handed on from that.

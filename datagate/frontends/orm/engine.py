@@ -23,6 +23,7 @@ from sqlalchemy.util.concurrency import await_
 from datagate.errors import InterfaceError
 from datagate.frontends.driver.dialect import DatagateAsyncDialect, DatagateDialect
 from datagate.frontends.driver.lending import lent
+from datagate.frontends.orm.inserting import leave_out
 from datagate.frontends.orm.outlook import Lane
 from datagate.gate import Gate, GateSession
 from datagate.model.caller import Caller
@@ -201,6 +202,7 @@ def gate_engine(engine: Engine | AsyncEngine, gate: Gate) -> GatedEngine:
     )
     _follow(plain, shared, gate)
     event.listen(shared.pool, "checkin", _shut)
+    event.listen(shared, "before_execute", leave_out, retval=True)
     return GatedEngine(shared, gate, is_async=is_async)
 
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from sqlalchemy.orm import ColumnProperty
+from sqlalchemy.orm.context import _ORMSelectCompileState
 from sqlalchemy.orm.interfaces import CompileStateOption, LoaderStrategy, MapperProperty
+from sqlalchemy.sql.base import CompileState
 from sqlalchemy.sql.visitors import InternalTraversal
 
 from datagate.errors import UndefinedColumn
 from datagate.frontends.orm.outlook import Outlook
 
-_STRATEGY = (("datagate_hidden", True),)
+_KEY = "datagate_hidden"
+_STRATEGY = ((_KEY, True),)
 
 
 class Hide(CompileStateOption):
@@ -32,11 +35,23 @@ class Hide(CompileStateOption):
 
     def process_compile_state(self, compile_state: Any) -> None:
         """Answer, wherever the ORM looks for a column's loader: this one is not loaded."""
+        compile_state.global_attributes[_KEY] = self._outlook.hidden
         compile_state.attributes = _Hiding(compile_state.attributes, self._outlook.hidden)
 
     def process_compile_state_replaced_entities(self, compile_state: Any, mapper_entities: Any) -> None:  # noqa: ARG002
         """As above, where Query has replaced its entities."""
         self.process_compile_state(compile_state)
+
+
+@CompileState.plugin_for("orm", "select")
+class _Nested(_ORMSelectCompileState):
+    """Hides in SELECTs inside of others too; without the option, it is what SQLAlchemy's own is."""
+
+    def _init_global_attributes(self, *args: Any, **kwargs: Any) -> None:
+        super()._init_global_attributes(*args, **kwargs)
+        hidden = self.global_attributes.get(_KEY)
+        if hidden is not None:
+            self.attributes = _Hiding(self.attributes, hidden)
 
 
 class _Hiding(dict[Any, Any]):

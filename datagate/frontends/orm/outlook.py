@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import TypeGuard
@@ -47,6 +47,7 @@ class Lane:
         self.known: Footing | None = None
         self._mark: object = None
         self._outlooks: dict[tuple[registry, int], Outlook] = {}
+        self._sights: dict[Table, Sight | None] = {}
 
     def footing(self) -> Footing:
         """What the caller's sight stands on by now."""
@@ -55,27 +56,33 @@ class Lane:
 
     def outlook(self, mapped: registry) -> Outlook:
         """What the caller sees of a registry's classes, by his rights as they were read last."""
-        mark = self.gate_session.rights_mark()
-        if mark is not self._mark:
-            self._outlooks = {}
-            self._mark = mark
+        self._forget_if_changed()
         mappers = tuple(mapped.mappers)
         key = (mapped, len(mappers))
         found = self._outlooks.get(key)
         if found is None:
             configure_mappers()
-            found = self._outlooks[key] = _look(self.gate_session, mappers)
+            found = self._outlooks[key] = _look(self._sight, mappers)
         return found
 
+    def sight(self, table: Table) -> Sight | None:
+        """How the caller sees a table, by his rights as they were read last."""
+        self._forget_if_changed()
+        return self._sight(table)
 
-def _look(session: GateSession, mappers: tuple[Mapper[object], ...]) -> Outlook:
-    sights: dict[Table, Sight | None] = {}
+    def _forget_if_changed(self) -> None:
+        mark = self.gate_session.rights_mark()
+        if mark is not self._mark:
+            self._outlooks, self._sights = {}, {}
+            self._mark = mark
 
-    def sight(table: Table) -> Sight | None:
-        if table not in sights:
-            sights[table] = session.sight(table.schema, table.name)
-        return sights[table]
+    def _sight(self, table: Table) -> Sight | None:
+        if table not in self._sights:
+            self._sights[table] = self.gate_session.sight(table.schema, table.name)
+        return self._sights[table]
 
+
+def _look(sight: Callable[[Table], Sight | None], mappers: tuple[Mapper[object], ...]) -> Outlook:
     hidden: set[MapperProperty[object]] = set()
     masked: dict[Mapper[object], frozenset[str]] = {}
     varying: dict[Mapper[object], frozenset[str]] = {}

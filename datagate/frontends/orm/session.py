@@ -112,7 +112,7 @@ class GatedSession(Session):
             # Else what is read now would be taken for older than a change that it has seen already.
             self._ask()
         subject = _subject(statement)
-        if subject is None or not statement.is_select:
+        if subject is None or not (statement.is_select or statement.is_from_statement):
             return super()._execute_internal(statement, *args, **kwargs)
         outlook = self._lane.outlook(subject.registry)
         prepared = statement.options(Hide(outlook)) if outlook.hidden else statement

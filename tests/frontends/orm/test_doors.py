@@ -177,7 +177,7 @@ def test_an_engine_with_a_creator_is_refused(market: Market) -> None:
     """Connections that somebody else opens do not become gated ones."""
     made = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(market.dsn))
     engine = gate_engine(made, market.gate)
-    with pytest.raises(errors.InterfaceError):
+    with pytest.raises(sa.exc.InterfaceError, match="creator of its own"):
         engine.connect(CLERK)
     with pytest.raises(errors.InterfaceError):
         gate_engine(sa.create_engine("sqlite://"), market.gate)
