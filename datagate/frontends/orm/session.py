@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, event, inspect
-from sqlalchemy.exc import DBAPIError, MissingGreenlet
+from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError
 from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 from sqlalchemy.orm.exc import ObjectDeletedError
@@ -65,6 +65,7 @@ class GatedSession(Session):
         self._clock = clock
         self._asked_at = float("-inf")
         self._asking = False
+        self._has_let_go = False
         self._options = options
         super().__init__(bind=engine, **options)
         KEEPERS[self.hash_key] = self
@@ -148,6 +149,7 @@ class GatedSession(Session):
 
     def _let_go(self) -> None:
         """Expire everything that was read; what the application has changed stays, to be flushed or not."""
+        self._has_let_go = True
         for state in self.identity_map.all_states():
             held = state.dict
             if state.modified:
@@ -166,16 +168,16 @@ class GatedSession(Session):
         prop: Any = attribute.property
         if prop in self.outlook(state.mapper).hidden:
             raise faults.hidden(prop)
+        let_go = self._has_let_go and attribute.key in state.expired_attributes
         try:
             return attribute.impl.get(state, state.dict)
         except ObjectDeletedError:
-            name = f"{state.mapper.class_.__name__} {state.key[1]}"
-        except MissingGreenlet as error:
-            if not state.expired:
+            fault: Exception = faults.RowGone(f"{state.mapper.class_.__name__} {state.key[1]}")
+        except (MissingGreenlet, StatementError) as error:
+            if not let_go or not isinstance(getattr(error, "orig", error), MissingGreenlet):
                 raise
-            problem = f"{prop} has to be read again; await session.refresh(…) or query again"
-            raise RightsChanged(problem) from error
-        raise faults.RowGone(name)
+            fault = RightsChanged(f"{prop} has to be read again; await session.refresh(…), or query again")
+        raise fault
 
     def outlook(self, mapper: Mapper[Any]) -> Outlook:
         """What the caller sees of the classes that are mapped together with this one."""
