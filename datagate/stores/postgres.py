@@ -80,6 +80,19 @@ END
 $$
 """
 
+STIRRED = "datagate_stirred"
+"""The channel on which the database tells that something of the state changed, as soon as it is committed."""
+
+_STIR = f"""
+CREATE OR REPLACE FUNCTION datagate.stir() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_notify('{STIRRED}', '');
+    RETURN NULL;
+END
+$$
+"""
+
 _REFUSE_ROW = """
 CREATE OR REPLACE FUNCTION datagate.refuse_row(relation text) RETURNS boolean
 LANGUAGE plpgsql PARALLEL SAFE AS $$
@@ -117,7 +130,7 @@ _READ_BY_STATEMENTS = ("epochs", "consents")
 
 def create_statements() -> Iterator[str]:
     """What makes functions and triggers; each may run again."""
-    yield from (_NUMBER, _NUMBER_INDEX, _ADVANCE, _GROW_ONLY, _STILL_CURRENT, _REFUSE_ROW)
+    yield from (_NUMBER, _NUMBER_INDEX, _ADVANCE, _GROW_ONLY, _STILL_CURRENT, _STIR, _REFUSE_ROW)
     for table, parties in _PARTIES.items():
         yield _CHANGED.format(table=table, parties=parties)
         for event, rows in (
@@ -128,11 +141,17 @@ def create_statements() -> Iterator[str]:
         ):
             yield _trigger(table, f"{table}_{event.lower()}", f"AFTER {event}", rows, f"{table}_changed")
     yield _trigger("epochs", "epochs_stay", "BEFORE DELETE OR TRUNCATE", "", "epochs_grow")
+    yield _trigger("epochs", "epochs_stir", "AFTER INSERT OR UPDATE", "", "stir")
     yield (
         "CREATE OR REPLACE TRIGGER epochs_grow BEFORE UPDATE ON datagate.epochs FOR EACH ROW"
         " WHEN (NEW.value <= OLD.value OR NEW.party <> OLD.party) EXECUTE FUNCTION datagate.epochs_grow()"
     )
-    for table, name in [("epochs", "epochs_stay"), ("epochs", "epochs_grow"), *_trigger_names()]:
+    for table, name in [
+        ("epochs", "epochs_stay"),
+        ("epochs", "epochs_grow"),
+        ("epochs", "epochs_stir"),
+        *_trigger_names(),
+    ]:
         # Also where rows arrive by replication.
         yield f"ALTER TABLE datagate.{table} ENABLE ALWAYS TRIGGER {name}"
     for function in ("advance_epochs(text[])", _CHECK, _REFUSAL):

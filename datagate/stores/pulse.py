@@ -14,7 +14,7 @@ import psycopg
 from datagate.errors import OperationalError
 from datagate.model.names import PrincipalId, Purpose
 from datagate.stores.engine import StateDatabase
-from datagate.stores.postgres import CONSENT_PARTY
+from datagate.stores.postgres import CONSENT_PARTY, STIRRED
 
 _BEAT = """
 SELECT pg_catalog.statement_timestamp(),
@@ -49,6 +49,7 @@ class Pulse:
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
         self._process = 0
+        self._stirs = 0
         self._turns: dict[tuple[str, ...], tuple[int, datetime | None]] = {}
 
     def beat(self, parties: Sequence[PrincipalId], purposes: Sequence[Purpose]) -> Beat:
@@ -58,6 +59,23 @@ class Pulse:
             instant, own, consents = self._ask(_BEAT, given)
             turn = self._turn(tuple(purposes), int(consents), instant)
         return Beat(instant, int(own), int(consents), turn)
+
+    def stirs(self) -> int:
+        """Grows soon after any change of the state was committed; looks at what came in, and asks nothing."""
+        with self._lock:
+            if self._connection is not None and self._process == os.getpid():
+                connected = self._connection.pgconn
+                try:
+                    connected.consume_input()
+                except psycopg.OperationalError:
+                    self._connection = None
+                    self._stirs += 1
+                while connected.notifies() is not None:
+                    self._stirs += 1
+            return self._stirs
+
+    def _note(self, _notice: psycopg.Notify) -> None:
+        self._stirs += 1
 
     def close(self) -> None:
         """Close the connection; it is opened again when it is needed."""
@@ -98,5 +116,7 @@ class Pulse:
         if self._row(connection, _WATCHED, ("consents_update",)) != (1,):
             connection.close()
             raise OperationalError("the state was made by an earlier datagate: run `datagate init` again")
+        connection.add_notify_handler(self._note)
+        connection.execute(f"LISTEN {STIRRED}")
         self._process = os.getpid()
         return connection

@@ -54,6 +54,10 @@ class Lane:
         self.known = self.gate_session.footing()
         return self.known
 
+    def stirs(self) -> int:
+        """Grows soon after anything changed; costs no question."""
+        return self.gate.pulse.stirs()
+
     def outlook(self, mapped: registry) -> Outlook:
         """What the caller sees of a registry's classes, by his rights as they were read last."""
         self._forget_if_changed()

@@ -26,8 +26,11 @@ from datagate.frontends.orm.outlook import Lane, Outlook
 from datagate.gate import Footing
 from datagate.model.caller import Caller
 
-MOMENT = 1e-4
-"""Seconds for which an answer of the state counts: less than any change of it takes to be committed."""
+# Seconds. The state tells of its changes; whether it did is looked at so often:
+_GLANCE = 2e-5
+# And it is asked in any case when its last answer is older than ten times what asking takes, so that asking costs
+# programs that read from memory a tenth at most; within these bounds:
+_MOMENT = (1e-4, 5e-3)
 _BEFORE_READING = 5e-2
 
 Clock = Callable[[], float]
@@ -63,7 +66,8 @@ class GatedSession(Session):
         self._lane: Lane = self._expect_gated(engine).lane
         self._footing: Footing | None = None
         self._clock = clock
-        self._asked_at = float("-inf")
+        self._asked_at = self._quiet_until = self._stands_until = float("-inf")
+        self._stirs = -1
         self._asking = False
         self._has_let_go = False
         self._options = options
@@ -131,13 +135,20 @@ class GatedSession(Session):
 
     def expect_current(self) -> None:
         """Let go of what is held, if rights, consents or policies changed since; the state is asked."""
-        if not self._asking and self._clock() - self._asked_at > MOMENT:
-            self._ask()
+        now = self._clock()
+        if now < self._quiet_until or self._asking:
+            return
+        self._quiet_until = now + _GLANCE
+        if now < self._stands_until and self._lane.stirs() == self._stirs:
+            return
+        self._ask()
 
     def _ask(self) -> None:
         asked_at = self._clock()
         self._asking = True
         try:
+            # Looked at before asking: what comes in meanwhile is asked about next time.
+            self._stirs = self._lane.stirs()
             footing = self._lane.footing()
             if footing != self._footing:
                 if self._footing is not None:
@@ -146,6 +157,8 @@ class GatedSession(Session):
         finally:
             self._asking = False
         self._asked_at = asked_at
+        least, most = _MOMENT
+        self._stands_until = asked_at + min(max(10 * (self._clock() - asked_at), least), most)
 
     def _let_go(self) -> None:
         """Expire everything that was read; what the application has changed stays, to be flushed or not."""
