@@ -48,7 +48,7 @@ class _Nested(_ORMSelectCompileState):
     """Hides in SELECTs inside of others too; without the option, it is what SQLAlchemy's own is."""
 
     def _init_global_attributes(self, *args: Any, **kwargs: Any) -> None:
-        super()._init_global_attributes(*args, **kwargs)
+        super()._init_global_attributes(*args, **kwargs)  # type: ignore[no-untyped-call]
         hidden = self.global_attributes.get(_KEY)
         if hidden is not None:
             self.attributes = _Hiding(self.attributes, hidden)

@@ -53,7 +53,7 @@ def test_writeonly_and_raise_loaders(market: Market) -> None:
 
 
 def test_get_refresh_and_hidden_rows(market: Market) -> None:
-    """get finds the caller's rows only; refresh reads anew; a hidden row is none."""
+    """Get finds the caller's rows only; refresh reads anew; a hidden row is none."""
     with market.Session(caller=CLERK) as session:
         assert session.get(Person, 3) is None
         person = session.get_one(Person, 2)
@@ -67,7 +67,7 @@ def test_get_refresh_and_hidden_rows(market: Market) -> None:
         assert (person.name, person.about, person.label) == ("new", "about 2", "new / EU")
         with pytest.raises(errors.UndefinedColumn):
             _ = person.ssn
-        with pytest.raises(orm_exc.NoResultFound):
+        with pytest.raises(sa.exc.NoResultFound):
             session.get_one(Person, 3)
 
 
@@ -219,7 +219,7 @@ def test_many_new_objects(market: Market) -> None:
 
 
 def test_merge_and_events(market: Market) -> None:
-    """merge finds or makes; events fire."""
+    """Merge finds or makes; events fire."""
     fired: list[str] = []
     with market.Session(caller=CLERK) as session:
         sa.event.listen(session, "before_flush", lambda *_: fired.append("flush"))

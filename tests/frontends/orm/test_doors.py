@@ -17,7 +17,7 @@ from fixtures.market.models import Person
 from tests.frontends.orm.conftest import Market
 
 COUNT = "SELECT count(*) FROM market.people"
-Way = Callable[[GatedSession], Any]
+Way = Callable[[Any], Any]
 
 
 def _cursor(connection: Any) -> Any:
@@ -26,32 +26,32 @@ def _cursor(connection: Any) -> Any:
     return cursor.fetchone()[0]
 
 
-def _raw(session: GatedSession) -> Any:
-    pooled = session.get_bind().raw_connection()  # type: ignore[union-attr]
+def _raw(session: Any) -> Any:
+    pooled = session.get_bind().raw_connection()
     try:
         return _cursor(pooled)
     finally:
         pooled.close()
 
 
-def _begun(session: GatedSession) -> Any:
-    with session.get_bind().begin() as connection:  # type: ignore[union-attr]
+def _begun(session: Any) -> Any:
+    with session.get_bind().begin() as connection:
         return connection.scalar(sa.text(COUNT))
 
 
-def _options(session: GatedSession) -> Any:
+def _options(session: Any) -> Any:
     engine: Any = session.get_bind()
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         return connection.scalar(sa.text(COUNT))
 
 
-def _detached(session: GatedSession) -> Any:
+def _detached(session: Any) -> Any:
     connection = session.connection()
     connection.detach()
     return connection.scalar(sa.text(COUNT))
 
 
-def _event(session: GatedSession) -> Any:
+def _event(session: Any) -> Any:
     seen: list[Any] = []
     sa.event.listen(session, "after_begin", lambda _s, _t, connection: seen.append(connection.scalar(sa.text(COUNT))))
     session.rollback()
@@ -59,13 +59,13 @@ def _event(session: GatedSession) -> Any:
     return seen[0]
 
 
-def _loaded(session: GatedSession) -> Any:
+def _loaded(session: Any) -> Any:
     found = session.scalars(sa.select(Person)).first()
     own: Any = orm.object_session(found)
     return own.scalar(sa.text(COUNT))
 
 
-def _streamed(session: GatedSession) -> Any:
+def _streamed(session: Any) -> Any:
     options = {"stream_results": True, "max_row_buffer": 5}
     return len(session.execute(sa.text("SELECT id FROM market.people"), execution_options=options).all())
 
@@ -86,8 +86,8 @@ WAYS: dict[str, Way] = {
     "connection.engine": lambda s: s.connection().engine.connect().scalar(sa.text(COUNT)),
     "begin_nested": lambda s: s.begin_nested().session.scalar(sa.text(COUNT)),
     "transaction.connection": lambda s: s.get_transaction() or s.connection().get_transaction(),
-    "get_bind": lambda s: s.get_bind().connect().scalar(sa.text(COUNT)),  # type: ignore[union-attr]
-    "bind": lambda s: s.bind.connect().scalar(sa.text(COUNT)),  # type: ignore[union-attr]
+    "get_bind": lambda s: s.get_bind().connect().scalar(sa.text(COUNT)),
+    "bind": lambda s: s.bind.connect().scalar(sa.text(COUNT)),
     "engine.begin": _begun,
     "engine.raw_connection": _raw,
     "engine.execution_options": _options,
@@ -115,10 +115,10 @@ STRANGE: dict[str, Way] = {
     "bind argument": lambda s: s.execute(sa.text(COUNT), bind_arguments={"bind": PLAIN[0]}),
     "connection": lambda s: s.connection(bind_arguments={"bind": PLAIN[0]}),
     "bind_mapper": lambda s: (s.bind_mapper(Person, PLAIN[0]), s.scalars(sa.select(Person)).all()),
-    "bind_table": lambda s: (s.bind_table(Person.__table__, PLAIN[0]), s.execute(sa.select(Person.__table__))),  # type: ignore[arg-type]
-    "bind": lambda s: (setattr(s, "bind", PLAIN[0]), s.execute(sa.text(COUNT))),
+    "bind_table": lambda s: (s.bind_table(Person.__table__, PLAIN[0]), s.execute(sa.select(Person.__table__))),
+    "bind": lambda s: (s.__setattr__("bind", PLAIN[0]), s.execute(sa.text(COUNT))),
     "connection of another": lambda s: s.connection(bind_arguments={"bind": PLAIN[0].connect()}),
-    "transaction": lambda s: (setattr(s, "bind", PLAIN[0]), s.begin().connection(None)),
+    "transaction": lambda s: (s.__setattr__("bind", PLAIN[0]), s.begin().connection(None)),
 }
 PLAIN: list[sa.Engine] = []
 

@@ -130,7 +130,8 @@ def test_a_hidden_parent_is_not_let_go(market: Market) -> None:
     market.sql("UPDATE market.orders SET person_id = 1 WHERE id = 4")
     with market.Session(caller=CLERK) as session:
         order = session.get_one(Order, 4)
-        assert order.person is None
+        parent: Person | None = order.person
+        assert parent is None
         order.amount = 1
         session.commit()
     assert market.sql("SELECT person_id, amount FROM market.orders WHERE id = 4") == [(1, 1)]

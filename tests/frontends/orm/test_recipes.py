@@ -113,7 +113,7 @@ def test_a_background_job(market: Market) -> None:
     jobs.conf.task_always_eager = True
     jobs.conf.task_eager_propagates = True
 
-    @jobs.task(name="rename")
+    @jobs.task(name="rename")  # type: ignore[untyped-decorator]
     def rename(suffix: str) -> int:
         with maker(caller=service) as session, session.begin():
             found = session.scalars(sa.select(Person)).all()
