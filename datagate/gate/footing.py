@@ -24,7 +24,8 @@ class Footing:
 class Sight:
     """The columns of a relation that exist for the caller, and those among them that are never shown as they are.
 
-    ``varying``: shown as they are in some rows only. ``insertable``: those that a new row may be given a value for. A relation that the caller does not see has no Sight.
+    ``varying``: shown as they are in some rows only. ``insertable``: those that a new row may be given a value for. A
+    relation that the caller does not see has no Sight.
     """
 
     columns: frozenset[str]

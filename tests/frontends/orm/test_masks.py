@@ -104,7 +104,7 @@ def test_a_filtered_collection_deletes_what_it_shows(market: Market) -> None:
 
 
 def test_a_parent_of_hidden_rows_is_not_deleted(market: Market) -> None:
-    """Deleting a parent cascades to what the caller sees; the hidden child keeps it where it is, and nothing happens."""
+    """Deleting a parent cascades to what the caller sees; the hidden child keeps it, and nothing happens."""
     market.sql("DELETE FROM market.order_tags")
     with market.Session(caller=CLERK) as session:
         session.delete(session.get_one(Person, 2))

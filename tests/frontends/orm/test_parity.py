@@ -18,7 +18,7 @@ STATEMENTS = (
     "SELECT id, email FROM market.people WHERE email LIKE '***%' ORDER BY id",
     "SELECT ssn FROM market.people ORDER BY id",
     "SELECT region, count(*), min(email) FROM market.people GROUP BY region ORDER BY region",
-    "SELECT p.name, sum(o.amount) FROM market.people p JOIN market.orders o ON o.person_id = p.id GROUP BY p.id ORDER BY 2, 1",
+    "SELECT p.name, sum(o.amount) FROM market.people p JOIN market.orders o ON o.person_id = p.id GROUP BY p.id",
     "SELECT p.id, e.salary FROM market.people p LEFT JOIN market.employees e USING (id) ORDER BY 1",
     "WITH x AS (SELECT person_id, max(amount) AS most FROM market.orders GROUP BY 1) SELECT * FROM x ORDER BY 1",
     "SELECT id, row_number() OVER (ORDER BY amount) FROM market.orders ORDER BY id",
@@ -47,13 +47,13 @@ def by_driver(market: Market, caller: str, statement: str) -> Outcome:
         market.sink.records.clear()
         try:
             cursor = connection.execute(statement.encode())
-            rows = sorted(map(repr, cursor.fetchall())) if cursor.description else []
-            names = tuple(column.name for column in cursor.description or ())
-            return ("rows", names, rows, cursor.rowcount)
         except errors.Error as error:
             return (type(error), error.sqlstate, str(error))
-        finally:
-            connection.rollback()
+        rows = sorted(map(repr, cursor.fetchall())) if cursor.description else []
+        names = tuple(column.name for column in cursor.description or ())
+        outcome = ("rows", names, rows, cursor.rowcount)
+        connection.rollback()
+        return outcome
 
 
 def by_session(market: Market, caller: str, statement: str) -> Outcome:
@@ -61,14 +61,14 @@ def by_session(market: Market, caller: str, statement: str) -> Outcome:
     with market.Session(caller=CALLERS[caller]) as session:
         session.connection()
         market.sink.records.clear()
+        counted = {"preserve_rowcount": True}
         try:
-            counted = {"preserve_rowcount": True}
             found: Any = session.execute(sa.text(statement), execution_options=counted)
-            rows = sorted(repr(tuple(row)) for row in found.all()) if found.returns_rows else []
-            return ("rows", tuple(found.keys()) if found.returns_rows else (), rows, found.rowcount)
         except sa.exc.DBAPIError as error:
-            assert isinstance(error.orig, errors.Error)
-            return (type(error.orig), error.orig.sqlstate, str(error.orig))
+            own: Any = error.orig
+            return (type(own), own.sqlstate, str(own))
+        rows = sorted(repr(tuple(row)) for row in found.all()) if found.returns_rows else []
+        return ("rows", tuple(found.keys()) if found.returns_rows else (), rows, found.rowcount)
 
 
 def recorded(market: Market) -> list[tuple[object, ...]]:
