@@ -16,7 +16,8 @@
             │   ├── UndefinedRelation      42P01, also for a denied relation
             │   ├── UndefinedColumn        42703, also for a hidden column
             │   └── Refused                42501, not permitted
-            ├── NotSupportedError    0A000; UnsupportedConstruct
+            ├── NotSupportedError    0A000
+            │   └── UnsupportedConstruct; SeveralStatements
             └── RightsChanged        40001, run the transaction again
     PolicyError                      F0000, problems in policy files, all at once
     StateError                       22023, a fact that cannot be recorded
@@ -144,6 +145,14 @@ class NotSupportedError(DatabaseError):
 
 class UnsupportedConstruct(NotSupportedError):
     """A construct that datagate does not carry; the message names it and its position."""
+
+
+class SeveralStatements(UnsupportedConstruct):
+    """A text holds several statements where one is wanted; ``texts`` are the single ones."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        super().__init__(f"{len(texts)} statements in one text; send them one by one, or without parameters")
+        self.texts = tuple(texts)
 
 
 class RightsChanged(DatabaseError):

@@ -145,8 +145,9 @@ def test_json_lines_keep_one_record_a_line(bank_dsn: str, store: StateStore, tmp
     )
     session.admit("SELECT region FROM bank.customers")
     sink.close()
-    (line,) = path.read_text().splitlines()
-    assert '"principal": "ann"' in line
+    line, checkpoint = path.read_text().splitlines()
+    assert '"kind":"checkpoint"' in checkpoint
+    assert '"principal":"ann"' in line
     assert path.stat().st_mode & 0o077 == 0
 
 

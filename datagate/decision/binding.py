@@ -36,6 +36,13 @@ class Ledger:
                 bindings.append((placeholder, name))
         return Where(predicate, tuple(bindings))
 
+    def recipients(self, party: Party) -> str:
+        """The binding that holds what a party is known by where a consent names recipients: its id, and its roles."""
+        name = f"recipients.{party.prefix}"
+        names = tuple(sorted({str(party.id), *party.entitlements.roles}))
+        self.values[name] = TypedValue(ValueType.TEXT_ARRAY, names)
+        return name
+
     def deny(self, reason: DenyReason, detail: str) -> None:
         """Remember a denial, if it is the first."""
         if self.denial is None:

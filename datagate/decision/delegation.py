@@ -31,7 +31,7 @@ def links_of(
         return denial
     links: list[Link] = []
     for index, mandate in enumerate(chain):
-        denial = _dead(mandate, purposes, instant)
+        denial = _dead(mandate, purposes, instant) or _not_for(mandate, caller)
         if denial is not None:
             return denial
         scope = policies.scopes.get(mandate.scope)
@@ -73,11 +73,13 @@ def _broken(caller: Caller, chain: tuple[Mandate, ...]) -> Denial | None:
 
 
 def _dead(mandate: Mandate, purposes: tuple[Purpose, ...], instant: datetime) -> Denial | None:
-    times = (instant, mandate.valid_from, mandate.valid_until, mandate.revoked_at)
+    times = (instant, mandate.valid_from, mandate.valid_until, mandate.revoked_at, mandate.suspended_at)
     if any(time is not None and time.utcoffset() is None for time in times):
         return Denial(DenyReason.MANDATE_CHAIN, f"mandate {mandate.id}: a time without a zone is no instant")
     if mandate.revoked_at is not None and mandate.revoked_at <= instant:
         return Denial(DenyReason.MANDATE_REVOKED, f"mandate {mandate.id} was revoked at {mandate.revoked_at}")
+    if mandate.suspended_at is not None and mandate.suspended_at <= instant:
+        return Denial(DenyReason.MANDATE_SUSPENDED, f"mandate {mandate.id} is suspended since {mandate.suspended_at}")
     if instant < mandate.valid_from:
         return Denial(DenyReason.MANDATE_NOT_YET, f"mandate {mandate.id} holds from {mandate.valid_from}")
     if mandate.valid_until is not None and mandate.valid_until <= instant:
@@ -86,3 +88,12 @@ def _dead(mandate: Mandate, purposes: tuple[Purpose, ...], instant: datetime) ->
         asked = purposes[0] if purposes else "none"
         return Denial(DenyReason.MANDATE_PURPOSE, f"mandate {mandate.id} is not for the purpose {asked}")
     return None
+
+
+def _not_for(mandate: Mandate, caller: Caller) -> Denial | None:
+    """Each link says what may act under it; a part of a mandate for persons is none for agents."""
+    if caller.actor.kind in mandate.actor_kinds:
+        return None
+    return Denial(
+        DenyReason.MANDATE_ACTOR, f"mandate {mandate.id} is not for an actor of kind {caller.actor.kind.value}"
+    )

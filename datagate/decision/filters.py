@@ -6,8 +6,10 @@ All laws here are about truth alone (NULL is false), since a filter is only ever
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from datagate.model.decision import FALSE, TRUE, AllOf, AnyOf, ConsentLive, Filter, RefersTo, Where
+from datagate.model.decision import FALSE, TRUE, AllOf, AnyOf, ConsentLive, Decision, Filter, RefersTo, Where
+from datagate.model.names import Purpose
 
 
 def implies(strong: Filter, weak: Filter) -> bool:
@@ -30,6 +32,9 @@ def implies(strong: Filter, weak: Filter) -> bool:
         return any(implies(part, weak) for part in strong.parts)
     if isinstance(strong, Where) and isinstance(weak, Where):
         return strong.predicate.text == weak.predicate.text and strong.bindings == weak.bindings
+    if isinstance(strong, ConsentLive) and isinstance(weak, ConsentLive):
+        narrower = set(weak.tags) <= set(strong.tags) and set(weak.recipients) <= set(strong.recipients)
+        return narrower and _same_answer(strong, weak)
     if isinstance(strong, RefersTo) and isinstance(weak, RefersTo):
         same_row = strong.relation == weak.relation and strong.on == weak.on
         return same_row and implies(strong.filter, weak.filter)
@@ -41,6 +46,8 @@ def all_of(*parts: Filter) -> Filter:
     kept: list[Filter] = []
     for part in parts:
         for conjunct in _conjuncts(part):
+            if isinstance(conjunct, ConsentLive):
+                conjunct, kept = _as_one(conjunct, kept)
             if any(implies(other, conjunct) for other in kept):
                 continue
             kept = [other for other in kept if not implies(conjunct, other)]
@@ -84,7 +91,47 @@ def binding_names(condition: Filter) -> Iterator[str]:
             for part in condition.parts:
                 yield from binding_names(part)
         case ConsentLive():
+            yield from condition.recipients
+
+
+def consent_purposes(decision: Decision) -> Iterator[Purpose]:
+    """The purposes whose consents a decision's filters read, repeats included."""
+    yield from _purposes(decision.filter)
+    for column in decision.columns:
+        for case in column.cases:
+            yield from _purposes(case.when)
+    for write in decision.writes:
+        yield from _purposes(write.when)
+
+
+def _purposes(condition: Filter) -> Iterator[Purpose]:
+    match condition:
+        case ConsentLive():
+            yield from condition.purposes
+        case RefersTo():
+            yield from _purposes(condition.filter)
+        case AllOf() | AnyOf():
+            for part in condition.parts:
+                yield from _purposes(part)
+        case Where():
             return
+
+
+def _same_answer(one: ConsentLive, other: ConsentLive) -> bool:
+    return (one.column, one.purposes) == (other.column, other.purposes)
+
+
+def _as_one(consent: ConsentLive, others: list[Filter]) -> tuple[ConsentLive, list[Filter]]:
+    """The consent with those that ask about the same answer in it, and the rest: one look-up says all of them."""
+    rest: list[Filter] = []
+    for other in others:
+        if isinstance(other, ConsentLive) and _same_answer(consent, other):
+            tags = tuple(sorted({*consent.tags, *other.tags}))
+            recipients = tuple(sorted({*consent.recipients, *other.recipients}))
+            consent = replace(consent, tags=tags, recipients=recipients)
+        else:
+            rest.append(other)
+    return consent, rest
 
 
 def _conjuncts(condition: Filter) -> tuple[Filter, ...]:
@@ -99,4 +146,4 @@ def _in_every(conjunct: Filter, parts: list[Filter]) -> bool:
     return all(_alike_any(conjunct, list(_conjuncts(part))) for part in parts)
 
 
-__all__ = ["FALSE", "TRUE", "all_of", "any_of", "binding_names", "implies"]
+__all__ = ["FALSE", "TRUE", "all_of", "any_of", "binding_names", "consent_purposes", "implies"]

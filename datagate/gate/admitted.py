@@ -15,10 +15,10 @@ class Admitted:
     """A statement as the gate lets it through.
 
     ``text``: verified SQL with ``$n`` parameters, the only text that may be sent. ``parameters``: policy values,
-    to be appended to the caller's own. ``shows_rows``: False where the rows that come back are the gate's own, and are
-    to be dropped: the statement writes, and has no RETURNING. ``caller_parameters``: the highest ``$n`` of the
-    caller's own text. ``assumptions``: what must hold of the caller's parameters, else the statement is admitted anew
-    without assuming.
+    to be appended to the caller's own. ``caller_parameters``: the highest ``$n`` of the caller's own text.
+    ``assumptions``: what must hold of the caller's parameters, else the statement is admitted anew without assuming.
+    ``shows_rows``: False where the rows that come back are the gate's own, and are to be dropped: the statement writes,
+    and has no RETURNING. ``copies``: it is COPY … TO STDOUT, whose rows come by the copy protocol.
     """
 
     kind: StatementKind
@@ -27,6 +27,7 @@ class Admitted:
     caller_parameters: int
     assumptions: frozenset[Assumption]
     shows_rows: bool = True
+    copies: bool = False
 
 
 @dataclass(frozen=True, slots=True)

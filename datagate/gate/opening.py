@@ -76,9 +76,9 @@ class Gate(Shared):
             clock=clock,
         )
 
-    def session(self, caller: Caller, *, frontend: str) -> GateSession:
-        """One caller's way through the gate."""
-        return GateSession(self, caller, frontend)
+    def session(self, caller: Caller, *, frontend: str, client: str | None = None) -> GateSession:
+        """One caller's way through the gate; ``client`` is the address that they come from, where that is known."""
+        return GateSession(self, caller, frontend, client)
 
     @property
     def session_settings(self) -> tuple[tuple[str, str], ...]:

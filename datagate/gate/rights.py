@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
+from typing import Any
 
 from datagate.backends.postgres.catalog_guards import CatalogGuards
-from datagate.backends.postgres.guards import CAPTURED, EPOCH, PARTIES, PARTY, VALID_UNTIL, compile_target
+from datagate.backends.postgres.catalog_views import is_engine_view
+from datagate.backends.postgres.guards import (
+    CAPTURED,
+    EPOCH,
+    PARTIES,
+    PARTY,
+    PURPOSES,
+    VALID_UNTIL,
+    compile_target,
+)
 from datagate.decision import decide
+from datagate.decision.filters import consent_purposes
 from datagate.decision.writes import not_writable
 from datagate.errors import InternalError, Refused, UndefinedColumn, UnsupportedConstruct
 from datagate.gate.shared import CONSENTS, Shared
@@ -17,7 +29,8 @@ from datagate.model.facts import Facts
 from datagate.model.fragment import Binding
 from datagate.model.guard import Guard, Target, TargetKey
 from datagate.model.names import Purpose, RelationName
-from datagate.model.policy import Action, PolicySet
+from datagate.model.policy import Action
+from datagate.model.values import ValueType
 from datagate.sql.views import Seen
 
 CALLER_LEVEL = {
@@ -26,15 +39,13 @@ CALLER_LEVEL = {
     DenyReason.MANDATE_ENDED: "the mandate of this session is not in force",
     DenyReason.MANDATE_REVOKED: "the mandate of this session is not in force",
     DenyReason.MANDATE_NOT_YET: "the mandate of this session is not in force",
+    DenyReason.MANDATE_SUSPENDED: "the mandate of this session is not in force",
+    DenyReason.MANDATE_USED_UP: "the mandate of this session is not in force",
+    DenyReason.MANDATE_ACTOR: "the mandate of this session is not in force",
     DenyReason.MANDATE_CHAIN: "the mandate of this session is not in force",
     DenyReason.MANDATE_PURPOSE: "the mandate of this session does not cover its purpose",
 }
 """Denials that speak of the caller, not of a relation: they are told before any relation is looked at."""
-
-
-def asks_consent(policies: PolicySet) -> bool:
-    """Whether any rule does."""
-    return any(rule.consent for policy in policies.relations.values() for rule in policy.rules)
 
 
 class Rights:
@@ -47,16 +58,15 @@ class Rights:
         self.instant = shared.instant()
         self.facts: Facts = shared.state.facts(caller, self.instant)
         self._decisions: dict[tuple[RelationName, Action], Decision] = {}
-        self.catalog_guards = CatalogGuards(shared.catalog, self.visible_columns)
+        self.catalog_guards = CatalogGuards(shared.catalog, self.visible_columns, self.sees_through)
         self.standing = self._standing()
 
     @cached_property
-    def consent_purposes(self) -> tuple[Purpose, ...]:
+    def answered(self) -> tuple[Purpose, ...]:
         """The purposes for which an answer of a data subject can change what the caller sees."""
         tree, purpose = self.policies.purposes, self.caller.purpose
-        if purpose is None or purpose not in tree.parents or not asks_consent(self.policies):
-            return ()
-        return tree.chain(purpose)
+        asked = any(rule.consent for policy in self.policies.relations.values() for rule in policy.rules)
+        return tree.chain(purpose) if asked and purpose is not None and purpose in tree.parents else ()
 
     def decision(self, relation: RelationName, action: Action = Action.SELECT) -> Decision:
         """The decision on an action on a relation that has a policy."""
@@ -78,7 +88,8 @@ class Rights:
         if owner is not None:
             decision = self.decision(owner)
             return frozenset(column.name for column in decision.columns)
-        if relation.kind is RelationKind.VIEW and relation.view_sql is not None and self.sees_through(relation):
+        expanded = relation.kind is RelationKind.VIEW and relation.view_sql is not None
+        if expanded and (is_engine_view(relation) or self.sees_through(relation)):
             return frozenset(column.name for column in relation.columns)
         return frozenset()
 
@@ -135,6 +146,24 @@ class Rights:
             raise UnsupportedConstruct(f"the name {key.alias} for what is written; give it another alias")
         return compile_target(seen, decided, key, relation, self.shared.catalog, CONSENTS)
 
+    @property
+    def told(self) -> str:
+        """What a caller reads who may do nothing at all: an unknown mandate and an ended one sound alike."""
+        if self.standing is None:
+            return ""
+        unknown = self.standing.reason is DenyReason.NO_MANDATE and self.caller.mandate is not None
+        return CALLER_LEVEL[DenyReason.MANDATE_ENDED if unknown else self.standing.reason]
+
+    def may_run(self, kind: str) -> bool:
+        """Whether a policy grants a kind of statement to one of the principal's roles, and to nobody's delegate."""
+        granted = self.shared.policies.statements.get(kind, frozenset())
+        return self.caller.mandate is None and not granted.isdisjoint(self.facts.principal.roles)
+
+    @property
+    def standing_of_cursors(self) -> tuple[object, ...]:
+        """What must be the same when a cursor is read as when it was opened."""
+        return (self.facts.epoch, self.facts.valid_until, self.shared.policies.version)
+
     def may_lock(self, owner: RelationName) -> bool:
         """Whether the caller may lock rows: whoever may change or remove some (PostgreSQL asks for UPDATE)."""
         actions = (Action.UPDATE, Action.DELETE)
@@ -156,17 +185,32 @@ class Rights:
             return self.facts.epoch.value
         if binding == VALID_UNTIL:
             return self.facts.valid_until
+        if binding == PURPOSES:
+            return tuple(sorted({purpose for decision in decisions for purpose in consent_purposes(decision)}))
         root, _, rest = binding.name.partition(".")
         if root == "key":
             return self.shared.keyring.binding(binding.name).value
         if root == "purpose" and rest:
             return rest
         if root == "consenting":
-            return self.shared.state.consenting(self.shared.policies.purposes.chain(Purpose(rest)), self.instant)
+            return self._consenting(*json.loads(rest), decisions=decisions)
         if root == "catalog":
             return self.catalog_guards.value(binding)
-        for decision in decisions:
-            typed = decision.bindings.get(binding.name)
-            if typed is not None:
-                return typed.value
-        raise InternalError("a policy value has no source; nothing was sent")
+        return _bound(binding, decisions)
+
+    def _consenting(
+        self, purpose: str, recipients: list[str], tags: list[str], *, decisions: tuple[Decision, ...]
+    ) -> tuple[str, ...]:
+        """The data subjects who consent, where the statement cannot ask by itself."""
+        parties = [frozenset(_bound(Binding(name, ValueType.TEXT_ARRAY), decisions)) for name in recipients]
+        chain = self.shared.policies.purposes.chain(Purpose(purpose))
+        return self.shared.state.consenting(chain, self.instant, tags=tags, parties=parties)
+
+
+def _bound(binding: Binding, decisions: tuple[Decision, ...]) -> Any:
+    """The value that a decision gave a binding."""
+    for decision in decisions:
+        typed = decision.bindings.get(binding.name)
+        if typed is not None:
+            return typed.value
+    raise InternalError("a policy value has no source; nothing was sent")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TypeVar
 
-from datagate.audit import Sink
+from datagate.audit import CompletingSink, Sink
 from datagate.backends.postgres.backend import Carried
 from datagate.backends.postgres.guards import compile_guard
 from datagate.backends.postgres.statements import ReadStatement, read_statement
@@ -57,8 +57,11 @@ class Shared:
         self.state_within = state_within
         self.keyring = keyring
         self.audit = audit
+        self.completing = audit if isinstance(audit, CompletingSink) else None
         self._clock = clock
         self.functions = catalog.functions | policies.functions
+        self.keyed = keyed_columns(catalog, policies)
+        self.keyed_relations = frozenset(name for name, _ in self.keyed.values())
         self._roads: dict[tuple[object, ...], Road] = {}
         self._texts: dict[str, ReadStatement] = {}
         self._owners: dict[str, tuple[Owner, ...]] = {}
@@ -127,3 +130,22 @@ def keep(cache: dict[Key, Value], key: Key, value: Value) -> None:
     if len(cache) >= CACHE_SIZE:
         cache.clear()
     cache[key] = value
+
+
+def keyed_columns(catalog: Catalog, policies: PolicySet) -> dict[int, tuple[str, int]]:
+    """By OID of a table: the relation whose policy it has, and the number of the column that names the data subject.
+
+    Only of relations whose policy has the audit keep keys; partitions and children are read under their own OID.
+    """
+    found: dict[int, tuple[str, int]] = {}
+    for relation in catalog.relations.values():
+        step: Relation | None = relation
+        while step is not None and step.name not in policies.relations:
+            step = catalog.relations.get(step.parent) if step.parent is not None else None
+        policy = policies.relations.get(step.name) if step is not None else None
+        if policy is None or not policy.audit_keys or policy.data_subject is None:
+            continue
+        for column in relation.columns:
+            if column.name == policy.data_subject:
+                found[relation.oid] = (str(policy.relation), column.number)
+    return found

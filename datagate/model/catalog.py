@@ -75,7 +75,8 @@ class Catalog:
     ``search_path``: the schemas searched for unqualified names, in order,
     pg_catalog included where the engine searches it. ``version`` changes when anything in here does.
     ``engine_functions``: the names of all functions in pg_catalog, allowed or not; left empty, ``(x).name`` is
-    refused wherever ``name`` is not an allowed function, since the engine might read it as a call.
+    refused wherever ``name`` is not an allowed function, since the engine might read it as a call. ``temporary``: the
+    temporary tables that this session made from guarded queries.
     """
 
     version: str
@@ -88,6 +89,11 @@ class Catalog:
     user_operators: frozenset[str]
     user_functions: frozenset[str]
     engine_functions: frozenset[str] = frozenset()
+    temporary: frozenset[str] = frozenset()
+
+    def is_temporary(self, schema: str | None, name: str) -> bool:
+        """Whether a name means a temporary table of this session, which come first in the search for names."""
+        return schema in (None, "pg_temp") and name in self.temporary
 
     def resolve(self, schema: str | None, name: str) -> RelationName | None:
         """The relation that a name means: in its schema, or in the first schema of the search path that has it."""

@@ -40,11 +40,16 @@ class Where:
 class ConsentLive:
     """The data subject named by ``column`` consents to ``purposes[0]``.
 
-    ``purposes`` runs from the caller's purpose up to the root; the nearest answer counts.
+    ``purposes`` runs from the caller's purpose up to the root; the nearest answer counts. A yes that is limited to
+    categories is a yes here only if it takes in all of ``tags``; one that is limited to recipients, only if it names
+    somebody of each list that the bindings ``recipients`` hold. A limited yes that is none here is a no: it does not
+    let a yes for a wider purpose count.
     """
 
     column: str
     purposes: tuple[Purpose, ...]
+    tags: tuple[str, ...]
+    recipients: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,9 @@ class DenyReason(Enum):
     MANDATE_ENDED = "mandate-ended"
     MANDATE_REVOKED = "mandate-revoked"
     MANDATE_NOT_YET = "mandate-not-yet-valid"
+    MANDATE_SUSPENDED = "mandate-suspended"
+    MANDATE_USED_UP = "mandate-used-up"
+    MANDATE_ACTOR = "mandate-actor-kind"
     MANDATE_PURPOSE = "mandate-purpose"
     MANDATE_SCOPE = "mandate-scope"
     MANDATE_CHAIN = "mandate-chain"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from datagate.model.caller import ActorKind
 from datagate.model.names import MandateId, PrincipalId, Purpose
 from datagate.model.values import AttributeValue
 
@@ -18,6 +19,8 @@ class Entitlements:
     attributes: Mapping[str, AttributeValue]
 
 
+ANY_KIND = frozenset(ActorKind)
+
 NO_ENTITLEMENTS = Entitlements(frozenset(), {})
 
 
@@ -26,7 +29,9 @@ class Mandate:
     """A principal's authority handed to an actor; ``parent`` is the mandate it was sub-delegated from.
 
     ``purposes`` empty: none. ``valid_until`` None: no end was set. ``revoked_at`` None: not revoked.
-    ``sub_delegable``: how many further links may hang below this one.
+    ``sub_delegable``: how many further links may hang below this one. ``suspended_at`` None: not suspended; it rests
+    from then on until it is resumed. ``actor_kinds``: what its holder, and whoever holds a part of it, may be.
+    ``max_uses``: how many sessions may start under it or a part of it, counted by the state; None: no number was set.
     """
 
     id: MandateId
@@ -40,6 +45,9 @@ class Mandate:
     revoked_at: datetime | None
     parent: MandateId | None
     sub_delegable: int
+    suspended_at: datetime | None = None
+    actor_kinds: frozenset[ActorKind] = ANY_KIND
+    max_uses: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from datagate.model.caller import ActorKind
@@ -102,7 +102,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RelationPolicy:
-    """One policy file's relation: its columns (name to tag, in file order) and its rules in file order."""
+    """One policy file's relation: its columns (name to tag, in file order) and its rules in file order.
+
+    ``audit_keys``: the audit keeps the keys of the data subjects whose rows were returned.
+    """
 
     relation: RelationName
     columns: tuple[tuple[str, str], ...]
@@ -111,6 +114,7 @@ class RelationPolicy:
     owner: str
     why: str
     source: SourceRef
+    audit_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,10 @@ class PurposeTree:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All policy files of one directory, read and checked. ``version`` is the hash of their bytes."""
+    """All policy files of one directory, read and checked. ``version`` is the hash of their bytes.
+
+    ``statements``: the roles to which each kind of statement is granted that the gate passes on to nobody else.
+    """
 
     version: str
     purposes: PurposeTree
@@ -164,3 +171,4 @@ class PolicySet:
     scopes: Mapping[str, Scope]
     functions: frozenset[str]
     relations: Mapping[RelationName, RelationPolicy]
+    statements: Mapping[str, frozenset[str]] = field(default_factory=dict)

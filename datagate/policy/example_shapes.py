@@ -33,7 +33,7 @@ class MandateShape(Shape):
     scope: Text
     parameters: Cells = Field(default_factory=dict)
     purposes: Annotated[list[Text], Field(min_length=1)] | None = None
-    state: Literal["live", "expired", "revoked"] = "live"
+    state: Literal["live", "expired", "suspended", "revoked"] = "live"
 
 
 class CaseShape(Shape):

@@ -44,6 +44,7 @@ class MandateState(Enum):
 
     LIVE = "live"
     EXPIRED = "expired"
+    SUSPENDED = "suspended"
     REVOKED = "revoked"
 
 

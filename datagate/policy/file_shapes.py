@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, Tag
 from pydantic.json_schema import models_json_schema
@@ -23,6 +23,12 @@ from datagate.policy.shapes import (
 )
 
 
+class AuditShape(Shape):
+    """What the audit keeps of a relation."""
+
+    keys: bool = False
+
+
 class RelationFile(Shape):
     """A policy file: one relation, its columns with their tags, its rules, its examples."""
 
@@ -31,6 +37,7 @@ class RelationFile(Shape):
     why: Text
     data_subject: Text | None = None
     columns: Annotated[dict[Text, Text], Field(min_length=1)]
+    audit: AuditShape = Field(default_factory=AuditShape)
     rules: Annotated[list[RuleShape], Field(min_length=1)]
     examples: ExamplesShape | None = None
 
@@ -80,6 +87,14 @@ class GlobalRestrictShape(ConditionsShape):
     restrict: Name
 
 
+StatementKind = Literal["listen", "notify", "lock", "vacuum", "refresh", "checkpoint", "explain-analyze"]
+"""Statements that the gate passes on only for roles to which they are granted.
+
+What could undo the gate is not among them: DO, CALL, COPY to programs, SET ROLE, GRANT, and all that makes or changes
+what is in the database.
+"""
+
+
 class ConfigurationFile(Shape):
     """``datagate.yaml``: the words that policy files may use."""
 
@@ -89,6 +104,7 @@ class ConfigurationFile(Shape):
     tags: Vocables = Field(default_factory=list)
     scopes: dict[Name, ScopeShape] = Field(default_factory=dict)
     functions: list[RelationText] = Field(default_factory=list)
+    statements: dict[StatementKind, list[Name]] = Field(default_factory=dict)
     restricts: list[GlobalRestrictShape] = Field(default_factory=list)
 
 

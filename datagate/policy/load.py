@@ -102,6 +102,7 @@ def _policy_set(
         tags=vocabulary.tags,
         scopes=scopes,
         functions=vocabulary.functions,
+        statements=vocabulary.statements,
         relations=policies,
     )
 

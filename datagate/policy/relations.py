@@ -27,6 +27,8 @@ def draft_of(file: Validated[RelationFile], vocabulary: Vocabulary, report: Repo
     draft = Draft(RelationName.parse(shape.relation), shape.columns, file)
     if subject is not None:
         draft.check_column(subject, node.at("data_subject").source, report)
+    elif shape.audit.keys:
+        report.add(node.at("audit").source, "the audit keeps keys of data subjects: say which column, data_subject: …")
     return draft
 
 
@@ -59,6 +61,7 @@ def compile_relation(
         owner=shape.owner,
         why=shape.why,
         source=node.at("relation").key,
+        audit_keys=shape.audit.keys,
     )
 
 

@@ -32,6 +32,7 @@ class Vocabulary:
     tags: frozenset[str] = frozenset()
     functions: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
+    statements: Mapping[str, frozenset[str]] = field(default_factory=dict)
     lost: frozenset[str] = frozenset()
 
     def check(self, kind: str, name: str, node: Node, report: Report) -> bool:
@@ -61,8 +62,14 @@ def read_vocabulary(configuration: Validated[ConfigurationFile], report: Report)
     for name, entry in node.at("attributes").entries():
         if name in RESERVED:
             report.add(entry.key, f"attribute {name!r} is built in; choose another name")
+    for kind, roles in shape.statements.items():
+        for place, role in enumerate(roles):
+            if role not in shape.roles:
+                near = suggestion(role, shape.roles)
+                report.add(node.at("statements", kind, place).source, f"unknown role {role!r}; {near}")
     return Vocabulary(
         purposes=purposes,
+        statements={kind: frozenset(roles) for kind, roles in shape.statements.items()},
         roles=frozenset(shape.roles),
         attributes={name: ValueType(value) for name, value in shape.attributes.items()},
         tags=frozenset(shape.tags),

@@ -49,7 +49,23 @@ def take_inventory(tree: exp.Expression, catalog: Catalog) -> tuple[Reference, .
     Raises UndefinedRelation for a name that means no relation, UnsupportedConstruct for a table node that is
     none of the known kinds.
     """
-    return tuple(_resolve(table, catalog) for table, hidden in _tables(tree, frozenset()) if not _is_cte(table, hidden))
+    found = []
+    for table, hidden in tuple(_tables(tree, frozenset())):
+        if _is_cte(table, hidden):
+            continue
+        if catalog.is_temporary(table.args["db"].name if table.args.get("db") else None, table.name):
+            _keep_temporary(table)
+        else:
+            found.append(_resolve(table, catalog))
+    return tuple(found)
+
+
+def _keep_temporary(table: exp.Table) -> None:
+    """A temporary table stays as it is, named so that it can mean nothing else should it be gone."""
+    if isinstance(table.parent, Write):
+        raise UnsupportedConstruct(f"writing to the temporary table {table.name}; make it anew")
+    table.set("db", exp.Identifier(this="pg_temp", quoted=True))
+    table.set("catalog", None)
 
 
 def undefined_relation(schema: str | None, name: str) -> UndefinedRelation:

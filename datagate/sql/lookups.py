@@ -30,8 +30,8 @@ def find_lookups(nodes: Iterable[exp.Expr], lookups: Mapping[str, Lookup]) -> li
         if _named_by_parameter(node):
             found.append((node, lookup))
             continue
-        oid = _oid(node, lookup)
-        if oid is not None and all(isinstance(part, _PURE) for part in oid.walk()):
+        held = _held(node, lookup)
+        if held and all(isinstance(part, _PURE) for expression in held for part in expression.walk()):
             found.append((node, lookup))
     return found
 
@@ -60,23 +60,45 @@ def _oid(node: exp.Expression, lookup: Lookup) -> exp.Expression | None:
     return None if isinstance(inner, exp.Literal | exp.Parameter | RawString) else inner
 
 
+def held_columns(lookup: Lookup) -> tuple[str, ...]:
+    """The columns of the catalog that must hold the arguments."""
+    return (lookup.column, lookup.also[1]) if lookup.also is not None else (lookup.column,)
+
+
+def _held(node: exp.Expression, lookup: Lookup) -> list[exp.Expression]:
+    """The arguments that the catalog must hold; none where one of them is missing."""
+    oid = _oid(node, lookup)
+    if oid is None or lookup.also is None:
+        return [] if oid is None else [oid]
+    place, _ = lookup.also
+    return [oid, node.expressions[place]] if place < len(node.expressions) else []
+
+
 def condition_lookups(calls: list[tuple[exp.Expression, Lookup]], bodies: Mapping[RelationName, str]) -> None:
-    """Put each call inside a CASE, in place; ``bodies`` has the guard of each catalog."""
+    """Put each call inside a CASE, in place; ``bodies`` has the guard of each catalog.
+
+    The call stands as ELSE, from which PostgreSQL takes the name of an output column that has none.
+    """
     for call, lookup in reversed(calls):
         name = exp.Identifier(this=lookup.relation.name, quoted=True)
         catalog = exp.Subquery(this=GuardText(this=bodies[lookup.relation]), alias=exp.TableAlias(this=name))
-        column = exp.Column(this=exp.Identifier(this=lookup.column, quoted=True), table=name.copy())
-        query = exp.Select(expressions=[column], from_=exp.From(this=catalog))
+        columns = [
+            exp.Column(this=exp.Identifier(this=column, quoted=True), table=name.copy())
+            for column in held_columns(lookup)
+        ]
+        query = exp.Select(expressions=columns, from_=exp.From(this=catalog))
         if _named_by_parameter(call):
             looked_up = parse_canonical(f"SELECT pg_catalog.to_regclass(${call.this.name}::pg_catalog.text)")
             replacement: exp.Expression = looked_up.expressions[0]
-            oid: exp.Expression | None = replacement
+            held = [replacement]
         else:
-            replacement, oid = call, _oid(call, lookup)
-        if oid is None:
+            replacement, held = call, _held(call, lookup)
+        if not held:
             continue
-        condition = exp.In(this=oid.copy(), query=query)
-        case = exp.Case(ifs=[exp.If(this=condition, true=replacement.copy())])
+        tested = [each.copy() for each in held]
+        within = exp.In(this=tested[0] if len(tested) == 1 else exp.Tuple(expressions=tested), query=query)
+        hidden = exp.Is(this=exp.Paren(this=within), expression=exp.Boolean(this=True), negate=True)
+        case = exp.Case(ifs=[exp.If(this=hidden, true=exp.Null())], default=replacement.copy())
         call.replace(case)
 
 

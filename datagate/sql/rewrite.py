@@ -21,7 +21,7 @@ from datagate.sql.inventory import Reference
 from datagate.sql.leakproof import Assumption
 from datagate.sql.leaks import find_fences
 from datagate.sql.locks import locked_relations
-from datagate.sql.lookups import condition_lookups, find_lookups, relations_in_literals
+from datagate.sql.lookups import condition_lookups, find_lookups, held_columns, relations_in_literals
 from datagate.sql.narrow import named_columns
 from datagate.sql.placing import place_targets
 from datagate.sql.targets import Aim, hold_writes
@@ -93,7 +93,9 @@ def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundi
     for relation in locked_relations(nodes, references):
         around.lock(relation)
     calls = find_lookups(nodes, engine.lookups)
-    named = named_columns(nodes, references, frozenset(lookup.column for _, lookup in calls))
+    named = named_columns(
+        nodes, references, frozenset(column for _, lookup in calls for column in held_columns(lookup))
+    )
     reads = [reference for reference in references if not reference.written]
     written = {reference.relation.oid for reference in references if reference.written}
     guards = {

@@ -1,37 +1,40 @@
-"""Create the state in a database, once."""
+"""Create the state in a database, once, and bring a state of an earlier version forward."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import inspect, text
 
 from datagate.errors import StateError
 from datagate.stores import postgres, sqlite
 from datagate.stores.engine import StateDatabase
+from datagate.stores.migration import migrate, run
 from datagate.stores.tables import SCHEMA, SCHEMA_VERSION, metadata, schema_version
 
 _ROLE = text("SELECT pg_catalog.quote_ident(rolname) FROM pg_catalog.pg_roles WHERE rolname = :role")
 
 
 def create(database: StateDatabase) -> None:
-    """Create tables, triggers and functions, all in one transaction; again changes nothing.
+    """Create tables, triggers and functions, or migrate those of an earlier version; all in one transaction.
+
+    Again changes nothing, but that ids which a restored dump brought from another cluster are set back.
 
     Raises:
-        StateError: The database holds a state of another version.
+        StateError: The database holds a state of a newer version.
     """
     with database.writing() as connection:
         if database.is_postgres:
             connection.exec_driver_sql(postgres.LOCK)
             connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         if inspect(connection).has_table(schema_version.name, schema=SCHEMA if database.is_postgres else None):
-            _same_version(connection)
+            migrate(database, connection)
             return
         metadata.create_all(connection, checkfirst=False)
         if database.is_postgres:
-            _run(connection, postgres.create_statements())
+            run(connection, postgres.create_statements())
         elif database.is_sqlite:
-            _run(connection, sqlite.create_statements())
+            run(connection, sqlite.create_statements())
         connection.execute(schema_version.insert(), {"version": SCHEMA_VERSION})
 
 
@@ -57,15 +60,4 @@ def _grant(database: StateDatabase, role: str, statements: Callable[[str], Itera
         quoted = connection.execute(_ROLE, {"role": role}).scalar_one_or_none()
         if quoted is None:
             raise StateError(f"there is no role {role}: create it first, with LOGIN and no other right")
-        _run(connection, statements(quoted))
-
-
-def _same_version(connection: Connection) -> None:
-    found = connection.execute(select(schema_version.c.version)).scalar_one_or_none()
-    if found != SCHEMA_VERSION:
-        raise StateError(f"the database holds state of version {found}; this datagate needs version {SCHEMA_VERSION}")
-
-
-def _run(connection: Connection, statements: Iterable[str]) -> None:
-    for statement in statements:
-        connection.exec_driver_sql(statement)
+        run(connection, statements(quoted))

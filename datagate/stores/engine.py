@@ -15,7 +15,9 @@ from sqlalchemy.dialects import sqlite
 from datagate.errors import OperationalError, StateError
 from datagate.model.names import PrincipalId
 from datagate.stores.encoding import storable
+from datagate.stores.history import HISTORIES
 from datagate.stores.tables import ID_LENGTH, SCHEMA, epochs
+from datagate.stores.versions import check_version
 
 Clock = Callable[[], datetime]
 
@@ -48,10 +50,37 @@ class StateDatabase:
         schema = SCHEMA if self.is_postgres else None
         self._engine = engine.execution_options(schema_translate_map={SCHEMA: schema})
         self._clock = clock
+        self._knows_version = False
 
     def close(self) -> None:
         """Close the connections that the engine keeps; it opens new ones when it is asked again."""
         self._engine.dispose()
+
+    @contextmanager
+    def recording(self, by: str | None, why: str | None) -> Iterator[Connection]:
+        """As `writing`, for changes of the state: facts say who recorded them, and why.
+
+        ``by`` None: whoever the database says is connected.
+        """
+        with self.writing() as connection:
+            self._check(connection)
+            who = None if by is None else name_of("recorder", by)
+            reason = None if why is None else storable(why)
+            if self.is_postgres:
+                settings = text("SELECT set_config('datagate.by', :by, true), set_config('datagate.why', :why, true)")
+                connection.execute(settings, {"by": who or "", "why": reason or ""})
+            elif self.is_sqlite:
+                insert = text("INSERT INTO recording (by_whom, why) VALUES (:by, :why)")
+                connection.execute(insert, {"by": who or "datagate", "why": reason})
+            connection.info["recorder"] = (who or "datagate", reason)
+            yield connection
+            if self.is_sqlite:
+                connection.exec_driver_sql("DELETE FROM recording")
+
+    def _check(self, connection: Connection) -> None:
+        if not self._knows_version:
+            check_version(connection)
+            self._knows_version = True
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -78,6 +107,7 @@ class StateDatabase:
                 connection.exec_driver_sql("BEGIN")
             else:
                 connection.execution_options(isolation_level="SERIALIZABLE")
+            self._check(connection)
             yield connection
             connection.rollback()
 
@@ -112,6 +142,17 @@ class StateDatabase:
         for row in rows:
             connection.execute(delete(table).where(*(table.c[key] == row[key] for key in keys)))
             connection.execute(table.insert(), row)
+        self.write_facts(connection, table, rows, present=True)
+
+    def write_facts(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, present: bool
+    ) -> None:
+        """Write facts into the history, where no trigger of the database does it."""
+        if self.is_postgres or self.is_sqlite:
+            return
+        by, why = connection.info["recorder"]
+        about = {"present": present, "recorded_at": datetime.now(UTC), "recorded_by": by, "why": why}
+        connection.execute(HISTORIES[table.name].insert(), [{**about, **row} for row in rows])
 
     def advance(self, connection: Connection, parties: Iterable[PrincipalId]) -> None:
         """Advance the epochs of parties whose rights changed, where no trigger of the database does it."""

@@ -1,6 +1,14 @@
-"""What the state needs of PostgreSQL beyond tables: triggers that advance epochs, and the check inside statements.
+"""What the state needs of PostgreSQL beyond tables: triggers that record, and the check inside statements.
 
-All names are qualified, operators too, since the functions run under the caller's search path. The check has no
+Every change of entitlements, consents and mandates, by whatever road, writes its facts into the history, advances the
+epochs of the parties concerned, moves their shards (`datagate.stores.movement`), and notifies the channel
+``datagate_state``; on commit whoever listens there gets a JSON object, one of
+
+* ``{"parties": ["ann", "bob"]}``: the rights of these principals and actors changed;
+* ``{"purposes": ["marketing"]}``: of some data subject, a consent for these purposes was taken back or narrowed;
+* ``{"everything": true}``: more than a payload can name.
+
+All names are qualified, operators too, in functions that run under the caller's search path. The check has no
 ``SET search_path`` of its own: that would cost more than the check.
 """
 
@@ -8,10 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-STALE_SQLSTATE = "DG001"
+from datagate.stores import movement, plans
+from datagate.stores.history import HISTORIES
+from datagate.stores.tables import metadata
 
-CONSENT_PARTY = "consent:"
-"""A purpose stands among the parties under this and its name: its epoch advances with every answer for it."""
+STALE_SQLSTATE = "DG001"
+CHANNEL = "datagate_state"
 
 # One advisory lock for all who create the state schema: "datagate" in ASCII.
 LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7233173890163373157)"
@@ -19,39 +29,92 @@ LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7233173890163373157)"
 # From the clock, so that a database restored from a backup does not repeat values that were handed out since.
 _ADVANCE = """
 CREATE OR REPLACE FUNCTION datagate.advance_epochs(parties text[]) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF parties = '{}' THEN
+        RETURN;
+    END IF;
+    PERFORM datagate.move('party', parties);
     INSERT INTO datagate.epochs AS e (party, value)
     SELECT p, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
     FROM (SELECT DISTINCT p FROM unnest(parties) AS p) AS concerned
     ORDER BY p  -- two writers meet the same rows in the same order
-    ON CONFLICT (party) DO UPDATE SET value = greatest(e.value + 1, excluded.value)
+    ON CONFLICT (party) DO UPDATE SET value = greatest(e.value + 1, excluded.value);
+    PERFORM datagate.tell('parties', parties);
+END
+$$
+"""
+
+_TELL = f"""
+CREATE OR REPLACE FUNCTION datagate.tell(kind text, names text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    payload text;
+BEGIN
+    IF cardinality(names) < 2000 THEN
+        payload := json_build_object(kind, ARRAY(SELECT DISTINCT n FROM unnest(names) AS n ORDER BY n));
+    END IF;
+    -- A payload has less than 8,000 bytes (PostgreSQL manual, NOTIFY).
+    IF payload IS NULL OR octet_length(payload) >= 7900 THEN
+        payload := '{{"everything": true}}';
+    END IF;
+    PERFORM pg_notify('{CHANNEL}', payload);
+END
+$$
+"""
+
+# A new yes without limits gives and takes nothing; all else may take something from somebody.
+_TAKEN = """
+CREATE OR REPLACE FUNCTION datagate.consents_taken(purposes text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF purposes <> '{}' THEN
+        PERFORM datagate.move('purpose', purposes);
+        PERFORM datagate.tell('purposes', purposes);
+    END IF;
+END
 $$
 """
 
 _CHANGED = """
 CREATE OR REPLACE FUNCTION datagate.{table}_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    recorder text := coalesce(nullif(current_setting('datagate.by', true), ''), session_user);
+    reason text := nullif(current_setting('datagate.why', true), '');
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
-        PERFORM datagate.advance_epochs(ARRAY(SELECT party FROM datagate.epochs));
-    ELSE
-        IF TG_OP <> 'DELETE' THEN
-            PERFORM datagate.advance_epochs(ARRAY(SELECT p FROM new_rows, unnest(ARRAY[{parties}]) AS p));
-        END IF;
-        IF TG_OP <> 'INSERT' THEN
-            PERFORM datagate.advance_epochs(ARRAY(SELECT p FROM old_rows, unnest(ARRAY[{parties}]) AS p));
-        END IF;
+        INSERT INTO datagate.{history} (present, recorded_at, recorded_by, why, {columns})
+        SELECT false, clock_timestamp(), recorder, reason, {columns} FROM datagate.{table};
+        {truncated}
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        INSERT INTO datagate.{history} (present, recorded_at, recorded_by, why, {columns})
+        SELECT false, clock_timestamp(), recorder, reason, {columns} FROM old_rows;
+    ELSIF TG_OP = 'UPDATE' THEN
+        INSERT INTO datagate.{history} (present, recorded_at, recorded_by, why, {columns})
+        SELECT false, clock_timestamp(), recorder, reason, {columns} FROM old_rows AS o
+        WHERE NOT EXISTS (SELECT FROM new_rows AS n WHERE {same_key});
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        INSERT INTO datagate.{history} (present, recorded_at, recorded_by, why, {columns})
+        SELECT true, clock_timestamp(), recorder, reason, {columns} FROM new_rows;
+        {came}
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        {went}
     END IF;
     RETURN NULL;
 END
 $$
 """
 
-_GROW_ONLY = """
-CREATE OR REPLACE FUNCTION datagate.epochs_grow() RETURNS trigger
+_FORBIDDEN = """
+CREATE OR REPLACE FUNCTION datagate.{name}() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RAISE EXCEPTION 'epochs only grow: what was read under one must not seem current again';
+    RAISE EXCEPTION '{message}';
 END
 $$
 """
@@ -59,36 +122,39 @@ $$
 # True, or an error, for arguments that are NULL too; but valid_until NULL says that nothing ends by itself. A loop,
 # since each look-up of one party costs 5 µs here, and one scan for an array of parties 25.
 _STILL_CURRENT = f"""
-CREATE OR REPLACE FUNCTION datagate.still_current(parties text[], value bigint, valid_until timestamptz)
+CREATE OR REPLACE FUNCTION datagate.still_current(
+    parties text[], value bigint, valid_until timestamptz,
+    purposes text[] DEFAULT '{{}}', since pg_snapshot DEFAULT NULL)
 RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 DECLARE
-    concerned text;
+    named text;
     counted bigint;
     total bigint := 0;
+    moved boolean := false;
+    seen pg_snapshot := COALESCE(since, pg_catalog.pg_current_snapshot());
+    one_snapshot boolean := pg_catalog.current_setting('transaction_isolation')
+        OPERATOR(pg_catalog.=) ANY(ARRAY['repeatable read'::text, 'serializable'::text]);
 BEGIN
-    FOREACH concerned IN ARRAY parties LOOP
-        SELECT e.value INTO counted FROM datagate.epochs AS e WHERE e.party OPERATOR(pg_catalog.=) concerned;
+    FOREACH named IN ARRAY parties LOOP
+        SELECT e.value INTO counted FROM datagate.epochs AS e WHERE e.party OPERATOR(pg_catalog.=) named;
         total := total OPERATOR(pg_catalog.+) COALESCE(counted, 0);
+        IF one_snapshot AND datagate.has_moved('party'::text, named, pg_catalog.pg_current_snapshot()) THEN
+            moved := true;
+        END IF;
     END LOOP;
-    IF total OPERATOR(pg_catalog.=) value
+    IF one_snapshot OR since IS NOT NULL THEN
+        FOREACH named IN ARRAY purposes LOOP
+            IF datagate.has_moved('purpose'::text, named, seen) THEN
+                moved := true;
+            END IF;
+        END LOOP;
+    END IF;
+    IF NOT moved AND total OPERATOR(pg_catalog.=) value
         AND (valid_until IS NULL OR pg_catalog.statement_timestamp() OPERATOR(pg_catalog.<) valid_until)
     THEN
         RETURN true;
     END IF;
     RAISE EXCEPTION 'the rights of this caller changed' USING ERRCODE = '{STALE_SQLSTATE}';
-END
-$$
-"""
-
-STIRRED = "datagate_stirred"
-"""The channel on which the database tells that something of the state changed, as soon as it is committed."""
-
-_STIR = f"""
-CREATE OR REPLACE FUNCTION datagate.stir() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM pg_notify('{STIRRED}', '');
-    RETURN NULL;
 END
 $$
 """
@@ -103,7 +169,33 @@ END
 $$
 """
 
-_CHECK = "still_current(text[], bigint, timestamptz)"
+# Row locks of mandates make uses count one after the other; the one of the lowest link first, as all do.
+_USE = """
+CREATE OR REPLACE FUNCTION datagate.use_mandate(used text, session text, at timestamptz) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    allowed int;
+BEGIN
+    SELECT m.max_uses INTO allowed FROM datagate.mandates AS m WHERE m.mandate_id = used FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF allowed IS NULL
+        OR EXISTS (SELECT FROM datagate.mandate_uses AS u WHERE u.mandate_id = used AND u.session_id = session)
+    THEN
+        RETURN true;
+    END IF;
+    IF (SELECT count(*) FROM datagate.mandate_uses AS u WHERE u.mandate_id = used) >= allowed THEN
+        RETURN false;
+    END IF;
+    INSERT INTO datagate.mandate_uses (mandate_id, session_id, used_at) VALUES (used, session, at);
+    RETURN true;
+END
+$$
+"""
+
+_CHECK = "still_current(text[], bigint, timestamptz, text[], pg_snapshot)"
+_USES = "use_mandate(text, text, timestamptz)"
 _REFUSAL = "refuse_row(text)"
 # Where the key of a data subject is a whole number in its canonical spelling, it is kept as a number too: statements
 # whose key column is one join by it, in half the time. CASE keeps the casts from what is none.
@@ -114,47 +206,55 @@ ALTER TABLE datagate.consents ADD COLUMN IF NOT EXISTS data_subject_number bigin
             THEN data_subject::bigint END
     END) STORED
 """
+
 _NUMBER_INDEX = """
 CREATE INDEX IF NOT EXISTS consents_by_number ON datagate.consents (purpose, data_subject_number)
-INCLUDE (granted, valid_from, valid_until)
+INCLUDE (granted, valid_from, valid_until, categories, recipients) WHERE data_subject_number IS NOT NULL
 """
 
-# Whoever keeps rows that consents let him see is told by the purpose's own epoch; no decision is made from it.
-_PARTIES = {
-    "entitlements": "principal",
-    "mandates": "principal, holder",
-    "consents": f"'{CONSENT_PARTY}' || purpose",
-}
+_PARTIES = {"entitlements": "{0}.principal", "mandates": "{0}.principal, {0}.holder"}
+_ADVANCE_OF = "PERFORM datagate.advance_epochs(ARRAY(SELECT p FROM {rows} AS r, unnest(ARRAY[{parties}]) AS p));"
+_TAKEN_OF = "PERFORM datagate.consents_taken(ARRAY(SELECT DISTINCT r.purpose FROM {rows} AS r{where}));"
+_NARROW = " WHERE NOT (r.granted AND r.categories IS NULL AND r.recipients IS NULL)"
 _READ_BY_STATEMENTS = ("epochs", "consents")
+_EVENTS = (
+    ("INSERT", "AFTER", "REFERENCING NEW TABLE AS new_rows"),
+    ("UPDATE", "AFTER", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
+    ("DELETE", "AFTER", "REFERENCING OLD TABLE AS old_rows"),
+    ("TRUNCATE", "BEFORE", ""),
+)
+_GROW = "epochs only grow: what was read under one must not seem current again"
+_STAY = "facts of the history stay as they were recorded"
 
 
 def create_statements() -> Iterator[str]:
     """What makes functions and triggers; each may run again."""
-    yield from (_NUMBER, _NUMBER_INDEX, _ADVANCE, _GROW_ONLY, _STILL_CURRENT, _STIR, _REFUSE_ROW)
-    for table, parties in _PARTIES.items():
-        yield _CHANGED.format(table=table, parties=parties)
-        for event, rows in (
-            ("INSERT", "REFERENCING NEW TABLE AS new_rows"),
-            ("UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
-            ("DELETE", "REFERENCING OLD TABLE AS old_rows"),
-            ("TRUNCATE", ""),
-        ):
-            yield _trigger(table, f"{table}_{event.lower()}", f"AFTER {event}", rows, f"{table}_changed")
+    yield "DROP FUNCTION IF EXISTS datagate.still_current(text[], bigint, timestamptz)"
+    yield from movement.create_statements()
+    yield from (_NUMBER, _NUMBER_INDEX, _TELL, _ADVANCE, _TAKEN, _STILL_CURRENT, _USE, _REFUSE_ROW, *plans.FUNCTIONS)
+    yield _FORBIDDEN.format(name="epochs_grow", message=_GROW)
+    yield _FORBIDDEN.format(name="history_stays", message=_STAY)
+    always = []
+    for table in HISTORIES:
+        yield _changed(table)
+        for event, when, rows in _EVENTS:
+            name = f"{table}_{event.lower()}"
+            yield _trigger(table, name, f"{when} {event}", rows, f"{table}_changed")
+            always.append((table, name))
+    for history in HISTORIES.values():
+        yield _trigger(history.name, "stays", "BEFORE UPDATE OR DELETE OR TRUNCATE", "", "history_stays")
+        always.append((history.name, "stays"))
+    yield _trigger("mandate_uses", "stays", "BEFORE UPDATE OR DELETE OR TRUNCATE", "", "history_stays")
     yield _trigger("epochs", "epochs_stay", "BEFORE DELETE OR TRUNCATE", "", "epochs_grow")
-    yield _trigger("epochs", "epochs_stir", "AFTER INSERT OR UPDATE", "", "stir")
     yield (
         "CREATE OR REPLACE TRIGGER epochs_grow BEFORE UPDATE ON datagate.epochs FOR EACH ROW"
         " WHEN (NEW.value <= OLD.value OR NEW.party <> OLD.party) EXECUTE FUNCTION datagate.epochs_grow()"
     )
-    for table, name in [
-        ("epochs", "epochs_stay"),
-        ("epochs", "epochs_grow"),
-        ("epochs", "epochs_stir"),
-        *_trigger_names(),
-    ]:
+    for table, name in [("epochs", "epochs_stay"), ("epochs", "epochs_grow"), ("mandate_uses", "stays"), *always]:
         # Also where rows arrive by replication.
         yield f"ALTER TABLE datagate.{table} ENABLE ALWAYS TRIGGER {name}"
-    for function in ("advance_epochs(text[])", _CHECK, _REFUSAL):
+    own = ("advance_epochs(text[])", "tell(text, text[])", "consents_taken(text[])", *movement.KEPT_BY_WRITERS)
+    for function in (*own, *movement.READ_BY_CHECK, _CHECK, _USES, _REFUSAL, *plans.SIGNATURES):
         yield f"REVOKE ALL ON FUNCTION datagate.{function} FROM PUBLIC"
 
 
@@ -163,20 +263,41 @@ def service_role_statements(quoted_role: str) -> Iterator[str]:
     yield f"GRANT USAGE ON SCHEMA datagate TO {quoted_role}"
     for table in _READ_BY_STATEMENTS:
         yield f"GRANT SELECT ON datagate.{table} TO {quoted_role}"
-    for function in (_CHECK, _REFUSAL):
+    yield f"GRANT SELECT ON SEQUENCE {', '.join(movement.sequences())} TO {quoted_role}"
+    for function in (_CHECK, _REFUSAL, *movement.READ_BY_CHECK, *plans.SIGNATURES):
         yield f"GRANT EXECUTE ON FUNCTION datagate.{function} TO {quoted_role}"
 
 
 def state_reader_statements(quoted_role: str) -> Iterator[str]:
-    """What the role that a gate reads facts with needs: all of the state, to read; the name comes quoted."""
+    """What the role that a gate reads facts with needs: all of the state to read, and to count uses; name as above."""
     yield f"GRANT USAGE ON SCHEMA datagate TO {quoted_role}"
     yield f"GRANT SELECT ON ALL TABLES IN SCHEMA datagate TO {quoted_role}"
+    for function in (_USES, *movement.READ_BY_CHECK):
+        yield f"GRANT EXECUTE ON FUNCTION datagate.{function} TO {quoted_role}"
+    yield f"GRANT SELECT ON SEQUENCE {', '.join(movement.sequences())} TO {quoted_role}"
 
 
-def _trigger_names() -> Iterator[tuple[str, str]]:
-    for table in _PARTIES:
-        for event in ("insert", "update", "delete", "truncate"):
-            yield table, f"{table}_{event}"
+def _changed(table: str) -> str:
+    if table == "consents":
+        came = _TAKEN_OF.format(rows="new_rows", where=_NARROW)
+        went = _TAKEN_OF.format(rows="old_rows", where="")
+        truncated = _TAKEN_OF.format(rows="datagate.consents", where="")
+    else:
+        parties = _PARTIES[table].format("r")
+        came = _ADVANCE_OF.format(rows="new_rows", parties=parties)
+        went = _ADVANCE_OF.format(rows="old_rows", parties=parties)
+        truncated = "PERFORM datagate.advance_epochs(ARRAY(SELECT party FROM datagate.epochs));"
+    source = metadata.tables[f"datagate.{table}"]
+    keys = [column.name for column in source.primary_key]
+    return _CHANGED.format(
+        table=table,
+        history=HISTORIES[table].name,
+        columns=", ".join(column.name for column in source.columns),
+        same_key=" AND ".join(f"n.{key} = o.{key}" for key in keys),
+        came=came,
+        went=went,
+        truncated=truncated,
+    )
 
 
 def _trigger(table: str, name: str, when: str, rows: str, function: str) -> str:

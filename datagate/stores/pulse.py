@@ -14,22 +14,25 @@ import psycopg
 from datagate.errors import OperationalError
 from datagate.model.names import PrincipalId, Purpose
 from datagate.stores.engine import StateDatabase
-from datagate.stores.postgres import CONSENT_PARTY, STIRRED
+from datagate.stores.postgres import CHANNEL
 
 _BEAT = """
-SELECT pg_catalog.statement_timestamp(),
-       COALESCE(pg_catalog.sum(e.value) FILTER (WHERE e.party OPERATOR(pg_catalog.=) ANY (%(parties)s::text[])), 0),
-       COALESCE(pg_catalog.sum(e.value) FILTER (WHERE e.party OPERATOR(pg_catalog.=) ANY (%(purposes)s::text[])), 0)
-FROM datagate.epochs AS e WHERE e.party OPERATOR(pg_catalog.=) ANY (%(parties)s::text[] || %(purposes)s::text[])"""
+SELECT pg_catalog.statement_timestamp(), pg_catalog.pg_current_snapshot()::text,
+       COALESCE((SELECT pg_catalog.sum(e.value) FROM datagate.epochs AS e
+                 WHERE e.party OPERATOR(pg_catalog.=) ANY (%(parties)s::text[])), 0),
+       COALESCE((SELECT pg_catalog.bool_or(datagate.has_moved('purpose', p, %(since)s::pg_catalog.pg_snapshot))
+                 FROM pg_catalog.unnest(%(purposes)s::text[]) AS p WHERE %(since)s::text IS NOT NULL), false)"""
 _TURN = """
 SELECT min(t) FROM datagate.consents AS k, unnest(ARRAY[k.valid_from, k.valid_until]) AS t
 WHERE k.purpose = ANY (%s::text[]) AND t > %s"""
-_WATCHED = "SELECT count(*) FROM pg_catalog.pg_trigger WHERE tgrelid = 'datagate.consents'::regclass AND tgname = %s"
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """How far the state has come, and the next instant at which an answer for these purposes begins or ends."""
+    """How far the state has come; and the next instant at which an answer for some purposes begins or ends by itself.
+
+    ``consents`` counts the times that answers were taken back or narrowed, as far as they were noticed.
+    """
 
     instant: datetime
     parties: int
@@ -41,7 +44,7 @@ class Pulse:
     """Asks one PostgreSQL database whether its state changed. Thread-safe; a forked process opens its own connection.
 
     Raises:
-        OperationalError: the database cannot be reached, or its state was made before consents had epochs.
+        OperationalError: the database cannot be reached, or has no state in it.
     """
 
     def __init__(self, database: StateDatabase) -> None:
@@ -50,15 +53,19 @@ class Pulse:
         self._connection: psycopg.Connection[Any] | None = None
         self._process = 0
         self._stirs = 0
+        self._moves: dict[tuple[str, ...], tuple[str | None, int]] = {}
         self._turns: dict[tuple[str, ...], tuple[int, datetime | None]] = {}
 
     def beat(self, parties: Sequence[PrincipalId], purposes: Sequence[Purpose]) -> Beat:
         """How far the state has come by now for some parties, and for consents to some purposes."""
-        given = {"parties": list(parties), "purposes": [f"{CONSENT_PARTY}{purpose}" for purpose in purposes]}
+        asked = tuple(purposes)
         with self._lock:
-            instant, own, consents = self._ask(_BEAT, given)
-            turn = self._turn(tuple(purposes), int(consents), instant)
-        return Beat(instant, int(own), int(consents), turn)
+            since, consents = self._moves.get(asked, (None, 0))
+            given = {"parties": list(parties), "purposes": list(asked), "since": since}
+            instant, snapshot, own, moved = self._ask(_BEAT, given)
+            self._moves[asked] = (snapshot, consents + bool(moved))
+            turn = self._turn(asked, consents + bool(moved), instant)
+        return Beat(instant, int(own), consents + bool(moved), turn)
 
     def stirs(self) -> int:
         """Grows soon after any change of the state was committed; looks at what came in, and asks nothing."""
@@ -113,10 +120,7 @@ class Pulse:
 
     def _open(self) -> psycopg.Connection[Any]:
         connection = self._database.detached()
-        if self._row(connection, _WATCHED, ("consents_update",)) != (1,):
-            connection.close()
-            raise OperationalError("the state was made by an earlier datagate: run `datagate init` again")
         connection.add_notify_handler(self._note)
-        connection.execute(f"LISTEN {STIRRED}")
+        connection.execute(f"LISTEN {CHANNEL}")
         self._process = os.getpid()
         return connection

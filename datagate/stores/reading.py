@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, func, literal, select
 
 from datagate.errors import StateError
-from datagate.model.caller import Caller
-from datagate.model.facts import NO_ENTITLEMENTS, Entitlements, Epoch, Facts, Mandate
+from datagate.model.caller import ActorKind, Caller
+from datagate.model.facts import ANY_KIND, NO_ENTITLEMENTS, Entitlements, Epoch, Facts, Mandate
 from datagate.model.names import MandateId, PrincipalId
 from datagate.stores.encoding import decode, decode_parameters, decode_purposes
 from datagate.stores.tables import ROLE, entitlements, epochs, mandates
@@ -47,7 +47,9 @@ def facts(connection: Connection, caller: Caller, instant: datetime) -> Facts:
         parties |= {mandate.principal, mandate.holder}
     grants = connection.execute(_GRANTS, {"parties": sorted({caller.principal, caller.actor.id})}).all()
     turns = [time for row in grants for time in (row.valid_from, row.valid_until)]
-    turns += [time for each in chain for time in (each.valid_from, each.valid_until, each.revoked_at)]
+    turns += [
+        time for each in chain for time in (each.valid_from, each.valid_until, each.revoked_at, each.suspended_at)
+    ]
     return Facts(
         principal=_in_force(grants, caller.principal, instant),
         actor=_in_force(grants, caller.actor.id, instant),
@@ -87,7 +89,17 @@ def mandate_of(row: Row[Any]) -> Mandate:
         revoked_at=row.revoked_at,
         parent=None if row.parent is None else MandateId(row.parent),
         sub_delegable=row.sub_delegable,
+        suspended_at=row.suspended_at,
+        actor_kinds=ANY_KIND if row.actor_kinds is None else frozenset(map(_kind, row.actor_kinds)),
+        max_uses=row.max_uses,
     )
+
+
+def _kind(name: str) -> ActorKind:
+    try:
+        return ActorKind(name)
+    except ValueError:
+        raise StateError(f"a mandate names {name}, which is no kind of actor") from None
 
 
 def _mandates(connection: Connection, first: MandateId) -> Iterator[Mandate]:

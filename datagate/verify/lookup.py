@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from datagate.model.lookup import Lookup
 from datagate.verify.tree import Tree, kind_of
 
 
-def condition(lookup: Lookup, oid: Tree, guard: Tree) -> Tree:
-    """The tree of ``oid IN (SELECT c.column FROM (guard) AS c)``, where c is the catalog's own name."""
+def condition(lookup: Lookup, held: Sequence[Tree], guard: Tree) -> Tree:
+    """The tree of ``(oid IN (SELECT c.column FROM (guard) AS c)) IS NOT TRUE``, where c is the catalog's own name.
+
+    With two that are held, of ``((oid, number) IN (SELECT c.column, c.other …)) IS NOT TRUE``.
+    """
     name = lookup.relation.name
-    fields = [{"String": {"sval": name}}, {"String": {"sval": lookup.column}}]
+    columns = [lookup.column, *([lookup.also[1]] if lookup.also is not None else [])]
     query = {
-        "targetList": [{"ResTarget": {"val": {"ColumnRef": {"fields": fields}}}}],
+        "targetList": [_target(name, column) for column in columns],
         "fromClause": [{"RangeSubselect": {"subquery": guard, "alias": {"aliasname": name}}}],
         "limitOption": "LIMIT_OPTION_DEFAULT",
         "op": "SETOP_NONE",
     }
-    return {"SubLink": {"subLinkType": "ANY_SUBLINK", "testexpr": oid, "subselect": {"SelectStmt": query}}}
+    tested = held[0] if len(held) == 1 else {"RowExpr": {"args": list(held), "row_format": "COERCE_IMPLICIT_CAST"}}
+    within = {"SubLink": {"subLinkType": "ANY_SUBLINK", "testexpr": tested, "subselect": {"SelectStmt": query}}}
+    return {"BooleanTest": {"arg": within, "booltesttype": "IS_NOT_TRUE"}}
+
+
+def _target(relation: str, column: str) -> Tree:
+    fields = [{"String": {"sval": relation}}, {"String": {"sval": column}}]
+    return {"ResTarget": {"val": {"ColumnRef": {"fields": fields}}}}
 
 
 def by_name(parameter: Tree) -> Tree:

@@ -50,6 +50,10 @@ class Ranges:
         """A WITH item or subquery."""
         self.items[name].add(Range(None, frozenset(), record=True))
 
+    def add_temporary(self, name: str) -> None:
+        """A temporary table of the session's own, of which the columns are not known here."""
+        self.items[name].add(Range(None, frozenset(), record=False))
+
     def add_join(self, join: Tree) -> None:
         """A join's alias, and the alias of its USING clause."""
         for field in ("alias", "join_using_alias"):

@@ -235,6 +235,11 @@ class Walk:
                 raise unguarded("in the place of a WITH item stands something else")
             self.ranges.add_query(var.get("alias", {}).get("aliasname", var["relname"]))
             return
+        if self.names.catalog.is_temporary(var.get("schemaname"), var["relname"]) and not scope.in_view:
+            if f != {"RangeVar": {**var, "schemaname": "pg_temp"}} or sample is not None:
+                raise unguarded("a temporary table is not named with its schema")
+            self.ranges.add_temporary(var.get("alias", {}).get("aliasname", var["relname"]))
+            return
         if "schemaname" not in var and scope.in_view:
             raise unguarded("a view names a relation without its schema")
         name = self.names.relation(var.get("schemaname"), var["relname"])
@@ -274,8 +279,9 @@ class Walk:
     def _lookup(self, o: Tree, f: Tree, scope: Scope) -> None:
         """A call that looks an object up by OID, made conditional on the OID being in a guarded catalog.
 
-        ``f(oid, …)`` stands as ``CASE WHEN oid IN (SELECT c.oid FROM <guard> AS c) THEN f(oid, …) END``. Condition
-        and call compute the OID apart, so it must be made of what gives the same value twice. The left side of IN is
+        ``f(oid, …)`` stands as ``CASE WHEN (oid IN (SELECT c.oid FROM <guard> AS c)) IS NOT TRUE THEN NULL ELSE
+        f(oid, …) END``, whose output column is named like the call. Condition and call compute the OID
+        apart, so it must be made of what gives the same value twice. The left side of IN is
         outside the subquery's scope: nothing in there can capture its names.
         """
         name = strings(o["funcname"])
@@ -286,8 +292,9 @@ class Walk:
             raise forbidden(f"{name[-1]} with more than arguments")
         call = self._held(f, "FuncCall", name[-1])
         arguments = call.get("args", ())
-        oid = arguments[lookup.argument] if lookup.argument < len(arguments) else {}
-        self._hold(f, oid, lookup, name[-1])
+        places = [lookup.argument, *([lookup.also[0]] if lookup.also is not None else [])]
+        held = [arguments[place] if place < len(arguments) else {} for place in places]
+        self._hold(f, held, lookup, name[-1])
         self._fields("FuncCall", o, call, scope)
 
     def _name_cast(self, o: Tree, f: Tree, scope: Scope) -> None:
@@ -301,33 +308,36 @@ class Walk:
             call = self._held(f, "FuncCall", names[-1])
             if {"FuncCall": call} != by_name(o["arg"]):
                 raise differs("TypeCast")
-            self._hold(f, {"FuncCall": call}, lookup, names[-1], stable=True)
+            self._hold(f, [{"FuncCall": call}], lookup, names[-1], stable=True)
             self._node(o["arg"], o["arg"], scope)
             return
         cast = self._held(f, "TypeCast", names[-1])
         if "A_Const" in cast["arg"] or cast["typeName"] != o["typeName"] or cast.keys() != o.keys():
             raise differs("TypeCast")
-        self._hold(f, cast["arg"], lookup, names[-1])
+        self._hold(f, [cast["arg"]], lookup, names[-1])
         self._node(o["arg"], cast["arg"], scope)
 
     def _held(self, f: Tree, kind: str, what: str) -> Tree:
-        """The node inside ``CASE WHEN … THEN node END``."""
+        """The node inside ``CASE WHEN … THEN NULL ELSE node END``."""
         match f:
-            case {"args": [{"CaseWhen": {"result": result}}], **rest} if not rest and result.keys() == {kind}:
-                inner: Tree = result[kind]
+            case {"args": [{"CaseWhen": {"result": result}}], "defresult": node, **rest} if (
+                not rest and result == {"A_Const": {"isnull": True}} and node.keys() == {kind}
+            ):
+                inner: Tree = node[kind]
                 return inner
             case _:
                 raise differs(f"the condition on {what}")
 
-    def _hold(self, f: Tree, oid: Tree, lookup: Lookup, what: str, *, stable: bool = False) -> None:
+    def _hold(self, f: Tree, held: Sequence[Tree], lookup: Lookup, what: str, *, stable: bool = False) -> None:
         """Refuse a condition that is not the guard's, or an OID that may change between condition and use."""
         prescription = self.prescriptions.get(lookup.relation)
         if prescription is None or prescription.guard is None:
             raise unguarded(f"no guard is prescribed for {lookup.relation}")
         guard = read_guard(prescription.guard, lookup.relation)
         (arm,) = f["args"]
-        expected = condition(lookup, oid, guard.body(only=False, sample=None))
-        if arm["CaseWhen"].get("expr") != expected or not (stable or is_constant_in_row(oid)):
+        expected = condition(lookup, held, guard.body(only=False, sample=None))
+        constant = stable or all(is_constant_in_row(each) for each in held)
+        if arm["CaseWhen"].get("expr") != expected or not constant:
             raise unguarded(f"{what} is not held to the guard of {lookup.relation}")
         self.names.check_operators("=")
         self.guard_parameters |= guard.parameters

@@ -75,7 +75,7 @@ DOORS: list[Callable[[Connection], object]] = [
     lambda c: psycopg.ClientCursor(c).execute("select ssn from bank.customers"),
     lambda c: psycopg.RawCursor(c).execute("select ssn from bank.customers"),
     lambda c: run_named(c, psycopg.RawServerCursor, "select ssn from bank.customers"),
-    lambda c: c.cursor().copy("copy bank.customers to stdout"),
+    lambda c: c.cursor().copy("copy bank.customers from stdin"),
     lambda c: list(c.cursor().stream("select ssn from bank.customers")),
     lambda c: c.cursor().executemany("select ssn from bank.customers where zip = %s", [("x",)], returning=True),
     lambda c: run_named(c, driver.ServerCursor, "select ssn from bank.customers"),

@@ -13,7 +13,7 @@ from tests.attacks.arena import Bank, Observation, canaries, observe
 from tests.attacks.reading import Attack, Statement, read_all
 
 ATTACKS = read_all()
-LASTING = ("set ", "begin", "start ", "savepoint ", "commit", "reset ", "prepare ", "declare ")
+LASTING = ("set ", "begin", "start ", "savepoint ", "commit", "reset ", "prepare ", "declare ", "create temp")
 """How statements begin that would leave something behind on their connection."""
 
 

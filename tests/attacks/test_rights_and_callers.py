@@ -72,12 +72,6 @@ def test_in_a_pipeline(bank: Bank) -> None:
             connection.execute(COUNT).fetchall()
 
 
-OPEN_SNAPSHOT = (
-    "an open snapshot shows the state as it was: to be checked against the present at every Execute and FETCH"
-)
-
-
-@pytest.mark.xfail(reason=OPEN_SNAPSHOT)
 @pytest.mark.parametrize("level", [psycopg.IsolationLevel.REPEATABLE_READ, psycopg.IsolationLevel.SERIALIZABLE])
 def test_in_an_old_snapshot(bank: Bank, level: psycopg.IsolationLevel) -> None:
     """A transaction that keeps its snapshot does not keep the rights."""
@@ -89,7 +83,6 @@ def test_in_an_old_snapshot(bank: Bank, level: psycopg.IsolationLevel) -> None:
             connection.execute(COUNT)
 
 
-@pytest.mark.xfail(reason=OPEN_SNAPSHOT)
 @pytest.mark.parametrize("withhold", [False, True])
 def test_in_an_open_cursor(bank: Bank, withhold: bool) -> None:
     """A cursor that is open when the right ends gives no more rows."""

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -39,10 +39,10 @@ def run(driver: str, dsn: str, selected: list[str]) -> dict[str, tuple[str, str]
         )
         if not report.exists():
             raise SystemExit(ended.stdout[-4000:] + ended.stderr[-4000:])
-        return {name: outcome for name, outcome in map(_outcome, ElementTree.parse(report).iter("testcase"))}  # noqa: S314
+        return dict(map(_outcome, ET.parse(report).iter("testcase")))  # noqa: S314
 
 
-def _outcome(case: ElementTree.Element) -> tuple[str, tuple[str, str]]:
+def _outcome(case: ET.Element) -> tuple[str, tuple[str, str]]:
     name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
     # SQLAlchemy's plugin puts the database into the name.
     name = name.replace("postgresql+datagate", "postgresql+psycopg").replace("_datagate", "_psycopg")

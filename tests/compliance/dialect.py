@@ -69,8 +69,8 @@ class Keeper:
             for number, relation in enumerate(catalog.relations.values()):
                 if relation.kind in kinds and relation.name.schema not in _OTHERS and relation.columns:
                     columns = {column.name: "plain" for column in relation.columns}
-                    policy = {"relation": str(relation.name), "owner": "suite", "why": "A test.", "columns": columns}
-                    policy["rules"] = [{**_RULES, "delete": True}]  # type: ignore[assignment]
+                    policy: dict[str, object] = {"relation": str(relation.name), "owner": "suite", "why": "A test."}
+                    policy |= {"columns": columns, "rules": [{**_RULES, "delete": True}]}
                     (directory / f"p{number}.yaml").write_text(json.dumps(policy))
             try:
                 return Gate.open(self.dsn, policies=directory, state=self.store)
@@ -126,7 +126,7 @@ class SuiteDialect(DatagateDialect):
     def do_execute(self, cursor: Any, statement: Any, parameters: Any, context: Any = None) -> None:
         """DDL past the gate, the rest through it."""
         if _DDL.match(statement) is None:
-            super().do_execute(cursor, statement, parameters, context)
+            super().do_execute(cursor, statement, parameters, context)  # type: ignore[no-untyped-call]
             return
         connection = cursor.connection
         if not connection.autocommit:
@@ -139,6 +139,6 @@ class SuiteDialect(DatagateDialect):
     def do_execute_no_params(self, cursor: Any, statement: Any, context: Any = None) -> None:
         """As above."""
         if _DDL.match(statement) is None:
-            super().do_execute_no_params(cursor, statement, context)
+            super().do_execute_no_params(cursor, statement, context)  # type: ignore[no-untyped-call]
         else:
             self.do_execute(cursor, statement, None, context)

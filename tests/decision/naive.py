@@ -76,7 +76,7 @@ def _true(condition: Filter, row: Row, decision: Decision, world: World) -> bool
             return all(_true(part, row, decision, world) for part in parts)
         case AnyOf(parts):
             return any(_true(part, row, decision, world) for part in parts)
-        case ConsentLive(column, purposes):
+        case ConsentLive(column, purposes, _, _):
             return world.consent_live(row[column], purposes)
         case RefersTo(relation, on, inner):
             return any(

@@ -11,7 +11,7 @@ from datagate.model.names import Purpose
 from tests.decision.builders import ACCOUNTS, CUSTOMERS, predicate
 
 A, B, C = (Where(predicate(text), ()) for text in "abc")
-CONSENT = ConsentLive("customer_id", (Purpose("tax"),))
+CONSENT = ConsentLive("customer_id", (Purpose("tax"),), ("name",), ("recipients.principal",))
 
 atoms: st.SearchStrategy[Filter] = st.sampled_from([A, B, C, CONSENT, TRUE, FALSE])
 filters: st.SearchStrategy[Filter] = st.recursive(
@@ -107,4 +107,19 @@ def test_binding_names_are_found_at_any_depth() -> None:
     first = Where(predicate("a = :principal.region"), (("principal.region", "principal.region"),))
     second = Where(predicate("b = :actor.id"), (("actor.id", "actor.id"),))
     nested = all_of(CONSENT, any_of(first, RefersTo(CUSTOMERS, (), second)))
-    assert list(binding_names(nested)) == ["principal.region", "actor.id"]
+    assert list(binding_names(nested)) == ["recipients.principal", "principal.region", "actor.id"]
+
+
+def test_consents_of_one_answer_are_asked_as_one() -> None:
+    """What several rules and parties want of the same answer is one condition, which implies each of them."""
+    of_actor = ConsentLive("customer_id", (Purpose("tax"),), ("email", "plain"), ("recipients.actor",))
+    other = ConsentLive("customer_id", (Purpose("care"),), ("name",), ("recipients.principal",))
+    both = all_of(CONSENT, other, of_actor)
+    merged = ConsentLive(
+        "customer_id", (Purpose("tax"),), ("email", "name", "plain"), ("recipients.actor", "recipients.principal")
+    )
+    assert both == AllOf((other, merged))
+    assert implies(both, CONSENT)
+    assert implies(both, of_actor)
+    assert not implies(CONSENT, of_actor)
+    assert not implies(CONSENT, merged)

@@ -161,7 +161,8 @@ def test_consent_needs_a_purpose_to_be_asked_for() -> None:
     policy_set = customers(permit("p", consent=True, show="name"))
     assert reason(policy_set, ANALYST, ANN) is DenyReason.NO_PERMIT
     decision = ask(policy_set, ANALYST, Caller.of("ann", purpose="marketing.email"))
-    assert decision.filter == ConsentLive("customer_id", (Purpose("marketing.email"), Purpose("marketing")))
+    lineage = (Purpose("marketing.email"), Purpose("marketing"))
+    assert decision.filter == ConsentLive("customer_id", lineage, ("plain",), ("recipients.principal",))
 
 
 def test_consent_needs_a_data_subject() -> None:

@@ -81,7 +81,7 @@ def test_consent_narrows_the_permit_that_requires_it_alone() -> None:
         permit("us", text(US), show="name"),
         permit("tax", text(OPEN), consent=True, show="name"),
     )
-    consent = ConsentLive("customer_id", (Purpose("tax"),))
+    consent = ConsentLive("customer_id", (Purpose("tax"),), ("plain",), ("recipients.principal",))
     expected = AnyOf((AllOf((EU, consent)), US, AllOf((OPEN, consent))))
     assert ask(policy_set, facts(), ANN_FOR_TAX).filter == expected
 
@@ -89,7 +89,7 @@ def test_consent_narrows_the_permit_that_requires_it_alone() -> None:
 def test_consent_of_a_restrict_is_required_of_every_row() -> None:
     """It stands beside the permits, not within them."""
     policy_set = customers(permit("eu", text(EU), show="name"), restrict("r", text(OPEN), consent=True))
-    consent = ConsentLive("customer_id", (Purpose("tax"),))
+    consent = ConsentLive("customer_id", (Purpose("tax"),), ("plain",), ("recipients.principal",))
     assert ask(policy_set, facts(), ANN_FOR_TAX).filter == AllOf((EU, OPEN, consent))
 
 

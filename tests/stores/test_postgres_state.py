@@ -18,6 +18,7 @@ from datagate.model.caller import Caller
 from datagate.model.facts import Facts
 from datagate.stores import StateStore
 from datagate.stores.postgres import STALE_SQLSTATE
+from datagate.stores.tables import SCHEMA_VERSION
 
 Connection = psycopg.Connection[tuple[object, ...]]
 CHECK = "SELECT datagate.still_current(%s, %s, %s)"
@@ -250,7 +251,7 @@ def test_two_who_create_at_once_create_one_state(dsn: str) -> None:
         with ThreadPoolExecutor() as pool:
             list(pool.map(StateStore.create, stores))
         with psycopg.connect(dsn) as connection:
-            assert connection.execute("SELECT version FROM datagate.schema_version").fetchall() == [(1,)]
+            assert connection.execute("SELECT version FROM datagate.schema_version").fetchall() == [(SCHEMA_VERSION,)]
     finally:
         engine.dispose()
 

@@ -12,7 +12,7 @@ from psycopg.adapt import Transformer
 
 from datagate.model.mask import Mask, MaskKind
 from datagate.model.names import RelationName
-from datagate.model.policy import RelationPolicy, Through
+from datagate.model.policy import RelationPolicy, Rule, Through
 from tests.twin import masks
 from tests.twin.consents import Consents
 from tests.twin.rights import Asked, Clause, Denied, Leg, Rights, Standing, rights, shows
@@ -222,7 +222,11 @@ class Interpreter:
         if policy.data_subject is None:
             return False
         data_subject = answers.key(row, ("column", policy.data_subject))
-        return self._consents.given(None if data_subject is None else str(data_subject), self._asked.purposes)
+        who = None if data_subject is None else str(data_subject)
+        actor = standing.actor
+        # In person the actor is the principal; of a mandate the wider standings are asked too, that one among them.
+        parties = [frozenset({str(actor.id)}) | actor.own.roles]
+        return self._consents.given(who, self._asked.purposes, _tags(clause.rule, policy), parties)
 
     def _keys_there(self, standing: Standing, through: Through) -> frozenset[tuple[object, ...]]:
         """The keys of the rows that the same standing sees of the relation that a rule goes through."""
@@ -367,3 +371,9 @@ def _always_raw(column: str, granted: Rights) -> bool:
         and all(clause.rule.mask(column) is None for clause in leg.restricts)
         for leg in granted.legs
     )
+
+
+def _tags(rule: Rule, policy: RelationPolicy) -> frozenset[str]:
+    """The tags of what a rule shows or lets write; of all columns where it does neither."""
+    named = {*rule.show, *rule.insert, *rule.update} or {column for column, _ in policy.columns}
+    return frozenset(tag for column, tag in policy.columns if column in named)

@@ -12,9 +12,13 @@ CLASS = relation_name("pg_catalog.pg_class")
 LOOKUPS = {
     "seen": Lookup(0, CLASS, "oid"),
     "second": Lookup(1, CLASS, "oid"),
+    "numbered": Lookup(0, CLASS, "oid", (1, "relname")),
     "hidden": Lookup(0, relation_name("bank.x"), "oid"),
 }
-HELD = f"CASE WHEN {{oid}} IN (SELECT pg_class.oid FROM ({body('pg_catalog.pg_class')}) AS pg_class) THEN {{call}} END"
+HELD = (
+    f"CASE WHEN ({{oid}} IN (SELECT pg_class.oid FROM ({body('pg_catalog.pg_class')}) AS pg_class)) IS NOT TRUE"
+    " THEN NULL ELSE {call} END"
+)
 
 
 def held(oid: str, call: str) -> str:
@@ -66,16 +70,21 @@ GUARD = GUARDS["pg_catalog.pg_class"]
         ("seen(c.oid)", held("c.oid", "seen(c.id)")),
         ("seen(c.oid)", held("c.oid", "second(c.oid)")),
         ("seen(c.oid)", held("c.oid", "lower(c.oid)")),
-        ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace(" END", " ELSE seen(c.oid) END")),
+        ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace("THEN NULL", "THEN seen(c.oid)")),
         ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace("WHEN", "true WHEN", 1)),
-        ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace(" END", " WHEN true THEN seen(c.oid) END")),
+        ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace(" ELSE", " WHEN true THEN seen(c.oid) ELSE")),
         ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace(" IN ", " NOT IN ")),
         ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace(GUARD, "SELECT oid FROM pg_catalog.pg_class")),
+        ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace("IS NOT TRUE", "IS TRUE")),
+        ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace("IS NOT TRUE", "IS NOT UNKNOWN")),
+        ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace("IS NOT TRUE", "IS FALSE")),
+        ("numbered(c.oid, 1)", held("c.oid", "numbered(c.oid, 1)")),
+        ("numbered(c.oid)", held("c.oid", "numbered(c.oid)")),
         ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace(f"({GUARD}) AS pg_class", "pg_catalog.pg_class")),
         ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace("g.oid < 100", "g.oid < 101")),
         ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace("pg_class.oid FROM", "pg_class.relname FROM")),
-        ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace(") THEN", " OFFSET 1) THEN")),
-        ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace(") THEN", ") OR true THEN")),
+        ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace(")) IS", " OFFSET 1)) IS")),
+        ("seen(c.oid)", held("c.oid", "seen(c.oid)").replace(" THEN", " AND false THEN")),
         ("seen()", held("1", "seen()")),
         ("seen()", held("c.oid", "seen(c.oid)")),
         ("second(c.oid)", held("c.oid", "second(c.oid)")),

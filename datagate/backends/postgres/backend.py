@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from datagate.backends.postgres.functions import CATALOG_FUNCTIONS, OID_ARGUMENT, OID_COLUMN
+from datagate.backends.postgres.functions import CATALOG_FUNCTIONS, NUMBER_ARGUMENT, OID_ARGUMENT, OID_COLUMN
 from datagate.backends.postgres.graft import graft
 from datagate.backends.postgres.predicate import spell_parameter
 from datagate.backends.postgres.statements import ReadStatement
@@ -25,7 +25,12 @@ from datagate.verify.prescription import Prescription
 ENGINE = Engine(
     spell=spell_parameter,
     lookups={
-        name: Lookup(OID_ARGUMENT.get(name, 0), RelationName("pg_catalog", catalog), OID_COLUMN.get(catalog, "oid"))
+        name: Lookup(
+            OID_ARGUMENT.get(name, 0),
+            RelationName("pg_catalog", catalog),
+            OID_COLUMN.get(catalog, "oid"),
+            NUMBER_ARGUMENT.get(name),
+        )
         for name, catalog in CATALOG_FUNCTIONS.items()
     },
 )

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
+from datagate.backends.postgres.catalog_views import ENGINE_VIEWS, VIEW_FUNCTIONS, fit
 from datagate.backends.postgres.functions import DENIED_FUNCTIONS, STABLE_FUNCTIONS
 from datagate.errors import OperationalError
 from datagate.model.catalog import Catalog, Column, Relation, RelationKind
@@ -25,7 +26,8 @@ SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text,
           JOIN pg_catalog.pg_class p ON p.oid = i.inhparent
           JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
          WHERE i.inhrelid = c.oid ORDER BY i.inhseqno LIMIT 1),
-       CASE WHEN c.relkind = 'v' AND c.oid >= 16384 THEN pg_catalog.pg_get_viewdef(c.oid) END,
+       CASE WHEN c.relkind = 'v' AND (c.oid >= 16384 OR n.nspname || '.' || c.relname = ANY (%s))
+            THEN pg_catalog.pg_get_viewdef(c.oid) END,
        (SELECT array_agg(a.attname::text ORDER BY k.ord) FROM pg_catalog.pg_index x
           CROSS JOIN LATERAL unnest(x.indkey::int2[]) WITH ORDINALITY AS k(num, ord)
           JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.num
@@ -113,7 +115,7 @@ def read_catalog(connection: psycopg.Connection[Any]) -> Catalog:
         def rows(query: str) -> Sequence[tuple[Any, ...]]:
             return cursor.execute(query).fetchall()
 
-        relation_rows = rows(_RELATIONS)
+        relation_rows = cursor.execute(_RELATIONS, [sorted(ENGINE_VIEWS)]).fetchall()
         columns = _columns(rows(_COLUMNS))
         view_columns = _view_columns(rows(_VIEW_COLUMNS))
         pure = {name for (name,) in rows(_FUNCTIONS)}
@@ -124,7 +126,7 @@ def read_catalog(connection: psycopg.Connection[Any]) -> Catalog:
         ((database,),) = rows("SELECT pg_catalog.current_database()::text")
     search_path = _search_path(connection)
     relations = _relations(relation_rows, columns, view_columns)
-    functions = frozenset((pure | STABLE_FUNCTIONS) - DENIED_FUNCTIONS)
+    functions = frozenset((pure | STABLE_FUNCTIONS | VIEW_FUNCTIONS) - DENIED_FUNCTIONS)
     return Catalog(
         version=_digest(relation_rows, columns, view_columns, user_functions, user_operators, types, search_path),
         database=database,
@@ -190,10 +192,16 @@ def _relations(
             columns=columns.get(oid, ()),
             primary_key=tuple(key or ()),
             parent=by_text[parent] if parent is not None else None,
-            view_sql=view_sql.strip().removesuffix(";") if view_sql is not None else None,
+            view_sql=_view_sql(relation, view_sql),
             view_columns=view_columns.get(oid, ()),
         )
     return out
+
+
+def _view_sql(relation: RelationName, text: str | None) -> str | None:
+    if text is None:
+        return None
+    return fit(text) if str(relation) in ENGINE_VIEWS else text.strip().removesuffix(";")
 
 
 def _types(rows: Iterable[tuple[Any, ...]]) -> frozenset[str]:

@@ -162,7 +162,8 @@ class _Stage:
             "(SELECT s.data_subject, CASE WHEN s.data_subject OPERATOR(pg_catalog.~) '^-?[0-9]{1,18}$'"
             " THEN s.data_subject::pg_catalog.int8 END AS data_subject_number,"
             f" {_constant(case.purpose or '', 'text')} AS purpose, true AS granted,"
-            f" {_constant('-infinity', 'timestamptz')} AS valid_from, NULL::pg_catalog.timestamptz AS valid_until"
+            f" {_constant('-infinity', 'timestamptz')} AS valid_from, NULL::pg_catalog.timestamptz AS valid_until,"
+            " NULL::pg_catalog.text[] AS categories, NULL::pg_catalog.text[] AS recipients"
             f" FROM ({' UNION ALL '.join(keys)}) AS s)"
         )
 
@@ -263,6 +264,7 @@ def _chain(case: ExampleCase, caller: Caller, instant: datetime) -> tuple[Mandat
             revoked_at=ended if given.state is MandateState.REVOKED else None,
             parent=None,
             sub_delegable=0,
+            suspended_at=ended if given.state is MandateState.SUSPENDED else None,
         ),
     )
 

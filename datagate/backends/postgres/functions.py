@@ -45,6 +45,23 @@ CATALOG_FUNCTIONS: Mapping[str, str] = MappingProxyType(
         "pg_get_expr": "pg_class",
         "pg_get_indexdef": "pg_class",
         "pg_get_partkeydef": "pg_partitioned_table",
+        "pg_get_viewdef": "pg_rewrite",
+        "pg_get_triggerdef": "pg_trigger",
+        "pg_get_statisticsobjdef_columns": "pg_statistic_ext",
+        "pg_get_statisticsobjdef": "pg_statistic_ext",
+        "pg_get_functiondef": "pg_proc",
+        "pg_get_function_arguments": "pg_proc",
+        "pg_get_function_identity_arguments": "pg_proc",
+        "pg_get_function_arg_default": "pg_proc",
+        "pg_get_function_result": "pg_proc",
+        "pg_function_is_visible": "pg_proc",
+        "pg_get_userbyid": "pg_roles",
+        "pg_relation_is_publishable": "pg_class",
+        "pg_relation_is_updatable": "pg_class",
+        "pg_column_is_updatable": "pg_class",
+        "col_description": "pg_description",
+        "obj_description": "pg_description",
+        "current_setting": "pg_settings",
         "pg_table_is_visible": "pg_class",
         "pg_type_is_visible": "pg_type",
         "pg_collation_is_visible": "pg_collation",
@@ -57,11 +74,21 @@ CATALOG_FUNCTIONS: Mapping[str, str] = MappingProxyType(
 """Functions that look a catalog object up by OID: by name, the catalog that must show the OID to the caller.
 
 ``::regclass`` and its like stand for casts of an OID to those types, which show the name of what has it. Such a call
-goes out as ``CASE WHEN oid IN (SELECT oid FROM <guarded catalog>) THEN f(oid, …) END``.
+goes out as ``CASE WHEN (oid IN (SELECT oid FROM <guarded catalog>)) IS NOT TRUE THEN NULL ELSE f(oid, …) END``.
 """
 
 OID_ARGUMENT: Mapping[str, int] = MappingProxyType({"pg_get_expr": 1})
 """Which argument is the OID, where it is not the first."""
 
-OID_COLUMN: Mapping[str, str] = MappingProxyType({"pg_partitioned_table": "partrelid"})
+OID_COLUMN: Mapping[str, str] = MappingProxyType(
+    {
+        "pg_partitioned_table": "partrelid",
+        "pg_rewrite": "ev_class",
+        "pg_description": "objoid",
+        "pg_settings": "name",
+    }
+)
 """Which column of the catalog holds it, where that is not ``oid``."""
+
+NUMBER_ARGUMENT: Mapping[str, tuple[int, str]] = MappingProxyType({"col_description": (1, "objsubid")})
+"""A further argument that must stand in the same row: which one, and in which column."""

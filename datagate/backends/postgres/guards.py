@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from datagate.backends.postgres.mask_types import cast
+from datagate.backends.postgres.mask_types import cast, literal
 from datagate.backends.postgres.masks import is_total, mask_expression
 from datagate.backends.postgres.predicate import compile_predicate, is_leakproof
 from datagate.decision.writes import insertable, touchable
@@ -38,8 +39,13 @@ VALID_UNTIL = Binding("facts.valid_until", ValueType.TIMESTAMPTZ)
 PARTY = Binding("facts.party", ValueType.TEXT)
 """The party, where only one is concerned and nothing ends by itself; else NULL."""
 
+PURPOSES = Binding("facts.purposes", ValueType.TEXT_ARRAY)
+"""The purposes whose consents the statement reads; none where it reads no consent."""
+
 STILL_CURRENT = Fragment.of(
-    "CASE WHEN EXISTS (SELECT 1 FROM datagate.epochs AS e WHERE e.party OPERATOR(pg_catalog.=) ",
+    "CASE WHEN pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=)"
+    " 'read committed'::pg_catalog.text"
+    " AND EXISTS (SELECT 1 FROM datagate.epochs AS e WHERE e.party OPERATOR(pg_catalog.=) ",
     PARTY,
     " AND e.value OPERATOR(pg_catalog.=) ",
     EPOCH,
@@ -49,11 +55,14 @@ STILL_CURRENT = Fragment.of(
     EPOCH,
     ", ",
     VALID_UNTIL,
-    ") THEN 0 ELSE -1 END",
+    ", ",
+    PURPOSES,
+    ", NULL) THEN 0 ELSE -1 END",
 )
 """Zero while the facts that the decisions came from are in force; else it raises, and so would an OFFSET of -1.
 
-The first half is the common case, which the engine answers faster than it calls the function.
+The first half is the common case, which the engine answers faster than it calls the function: READ COMMITTED, where the
+statement's snapshot is as young as the statement. In an older snapshot the function looks past it.
 """
 
 
@@ -69,6 +78,12 @@ def row_relation(relation: Relation) -> str:
 
 SourceOf = Callable[[Relation], str]
 """The text of a FROM item that has a relation's rows."""
+
+
+_IN_FORCE = (
+    " AND k.valid_from OPERATOR(pg_catalog.<=) pg_catalog.statement_timestamp()"
+    " AND (k.valid_until IS NULL OR k.valid_until OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp())"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,31 +130,47 @@ class _Compiler:
         if self.consents_relation is not None and column is not None and column.base_type in _WHOLE_NUMBERS:
             key = f"{_spell(alias)}.{quote(consent.column)}"
         if self.consents_relation is None:
-            consenting = Binding(f"consenting.{consent.purposes[0]}", ValueType.TEXT_ARRAY)
+            asked = json.dumps([consent.purposes[0], consent.recipients, consent.tags])
+            consenting = Binding(f"consenting.{asked}", ValueType.TEXT_ARRAY)
             return Fragment.of(f"{key} OPERATOR(pg_catalog.=) ANY(", consenting, ")")
         *nearer, root = [Binding(f"purpose.{purpose}", ValueType.TEXT) for purpose in consent.purposes]
-        out = self._answer(key, root, granted=True)
+        limits = self._limits(consent)
+        yes, no = Fragment.of("k.granted", _IN_FORCE, limits), Fragment.of("NOT (k.granted", limits, ")", _IN_FORCE)
+        out = self._answer(key, root, yes)
         for purpose in reversed(nearer):
             out = Fragment.of(
-                self._answer(key, purpose, granted=True),
+                self._answer(key, purpose, yes),
                 " OR (NOT ",
-                self._answer(key, purpose, granted=False),
+                self._answer(key, purpose, no),
                 " AND (",
                 out,
                 "))",
             )
         return out
 
-    def _answer(self, key: str, purpose: Binding, *, granted: bool) -> Fragment:
-        yes = "k.granted" if granted else "NOT k.granted"
+    def _limits(self, consent: ConsentLive) -> Fragment:
+        """That a yes takes in what is asked; never NULL."""
+        named = [
+            Fragment.of("k.recipients OPERATOR(pg_catalog.&&) ", Binding(name, ValueType.TEXT_ARRAY))
+            for name in consent.recipients
+        ]
+        tags = ", ".join(map(literal, consent.tags))
+        return Fragment.of(
+            " AND (k.categories IS NULL OR k.categories OPERATOR(pg_catalog.@>)"
+            f" ARRAY[{tags}]::pg_catalog.text[]) AND (k.recipients IS NULL OR ",
+            Fragment.join(" AND ", named),
+            ")",
+        )
+
+    def _answer(self, key: str, purpose: Binding, wanted: Fragment) -> Fragment:
         # The state keeps whole numbers as such too, which join faster than their text.
         own = "data_subject" if key.endswith("::pg_catalog.text") else "data_subject_number"
         return Fragment.of(
             f"EXISTS (SELECT 1 FROM {self.consents_relation} AS k WHERE k.purpose OPERATOR(pg_catalog.=) ",
             purpose,
-            f" AND k.{own} OPERATOR(pg_catalog.=) {key} AND {yes}"
-            " AND k.valid_from OPERATOR(pg_catalog.<=) pg_catalog.statement_timestamp()"
-            " AND (k.valid_until IS NULL OR k.valid_until OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp()))",
+            f" AND k.{own} OPERATOR(pg_catalog.=) {key} AND ",
+            wanted,
+            ")",
         )
 
     def _refers_to(self, there: RefersTo, alias: str, depth: int) -> Fragment:

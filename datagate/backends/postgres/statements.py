@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
-from datagate.backends.postgres.engine import Tree, canonical, parse_tree
-from datagate.errors import Refused, UnsupportedConstruct
+from datagate.backends.postgres.engine import Tree, canonical, deparse, parse_tree
+from datagate.backends.postgres.wrappers import Wrapper, is_wrapper, read_wrapper
+from datagate.errors import Refused, SeveralStatements, UnsupportedConstruct
 
 
 class StatementKind(Enum):
-    """Which road a statement takes: a query is rewritten, a session statement passes from a list."""
+    """Which road a statement takes.
+
+    A query is rewritten; a wrapper has the query inside it rewritten; EXECUTE becomes the query that was prepared; a
+    session statement passes from a list.
+    """
 
     QUERY = "query"
+    WRAPPER = "wrapper"
+    EXECUTE = "execute"
     SESSION = "session"
 
 
@@ -24,13 +32,24 @@ class ReadStatement:
 
     ``parameters``: the highest ``$n`` in it. ``canonical``: a session statement in the engine's own spelling, so that
     what is sent is what was read; a query is sent as it is rewritten, and this is empty. ``writes``: it is INSERT,
-    UPDATE, DELETE or MERGE, or has such in its WITH.
+    UPDATE, DELETE or MERGE, or has such in its WITH. ``wrapper``: what stands around a query. ``needs``: the kind of
+    statement, as a policy names it, that the caller must have been granted. ``cursor``: what FETCH, MOVE and CLOSE
+    name, ``prepared`` what EXECUTE and DEALLOCATE name, empty for ALL; ``arguments``: EXECUTE's, as text. ``dropped``:
+    the tables that DROP TABLE names. ``discards``: what DISCARD names.
     """
 
     kind: StatementKind
     canonical: str
     parameters: int
     writes: bool = False
+    wrapper: Wrapper | None = None
+    needs: str | None = None
+    cursor: str | None = None
+    fetches: bool = False
+    prepared: str | None = None
+    arguments: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    discards: str = ""
 
 
 SETTINGS = frozenset(
@@ -52,17 +71,30 @@ SHOWN_SETTINGS = SETTINGS | {
     "in_hot_standby", "lc_collate", "lc_ctype", "max_index_keys",
 }  # fmt: skip
 
+GRANTABLE: Mapping[str, str] = MappingProxyType(
+    {
+        "ListenStmt": "listen", "UnlistenStmt": "listen", "NotifyStmt": "notify", "LockStmt": "lock",
+        "VacuumStmt": "vacuum", "RefreshMatViewStmt": "refresh", "CheckPointStmt": "checkpoint",
+    }
+)  # fmt: skip
+"""Kinds of statement that a policy may grant to a role, by node; EXPLAIN ANALYZE is one more."""
+EXPLAIN_ANALYZE = "explain-analyze"
+STATEMENT_KINDS = frozenset({*GRANTABLE.values(), EXPLAIN_ANALYZE})
+
 _WORDS = {
-    "CopyStmt": "COPY",
-    "ExplainStmt": "EXPLAIN", "PrepareStmt": "PREPARE", "ExecuteStmt": "EXECUTE", "DeallocateStmt": "DEALLOCATE",
-    "DeclareCursorStmt": "DECLARE", "FetchStmt": "FETCH", "ClosePortalStmt": "CLOSE", "DiscardStmt": "DISCARD",
-    "CreateTableAsStmt": "CREATE TABLE AS", "CreateStmt": "CREATE TABLE", "DropStmt": "DROP",
-    "TruncateStmt": "TRUNCATE",
-    "LockStmt": "LOCK", "DoStmt": "DO", "CallStmt": "CALL", "ListenStmt": "LISTEN", "NotifyStmt": "NOTIFY",
-    "VacuumStmt": "VACUUM", "GrantStmt": "GRANT", "LoadStmt": "LOAD",
+    "CreateStmt": "CREATE TABLE", "DropStmt": "DROP", "TruncateStmt": "TRUNCATE", "LockStmt": "LOCK", "DoStmt": "DO",
+    "CallStmt": "CALL", "ListenStmt": "LISTEN", "NotifyStmt": "NOTIFY", "UnlistenStmt": "UNLISTEN",
+    "VacuumStmt": "VACUUM and ANALYZE", "GrantStmt": "GRANT and REVOKE", "GrantRoleStmt": "GRANT and REVOKE",
+    "LoadStmt": "LOAD", "RefreshMatViewStmt": "REFRESH MATERIALIZED VIEW", "CheckPointStmt": "CHECKPOINT",
+    "AlterTableStmt": "ALTER TABLE", "CommentStmt": "COMMENT", "ViewStmt": "CREATE VIEW", "IndexStmt": "CREATE INDEX",
+    "CreateFunctionStmt": "CREATE FUNCTION", "RuleStmt": "CREATE RULE", "CreateTrigStmt": "CREATE TRIGGER",
+    "CreateRoleStmt": "CREATE ROLE", "AlterRoleStmt": "ALTER ROLE", "ReindexStmt": "REINDEX",
+    "AlterSystemStmt": "ALTER SYSTEM", "ConstraintsSetStmt": "SET CONSTRAINTS", "TransactionStmt": "this transaction",
 }  # fmt: skip
 
 WRITES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+
+_ABOUT_TRANSACTIONS = ("transaction", "session characteristics", "transaction snapshot")
 
 _TRANSACTION_KINDS = frozenset(
     {
@@ -80,15 +112,73 @@ def read_statement(text: str) -> ReadStatement:
     """
     statements = parse_tree(text)["stmts"]
     if len(statements) != 1:
-        raise UnsupportedConstruct(f"{len(statements)} statements in one text; send them one by one")
+        raise SeveralStatements(_single_texts(text, statements))
     ((node, body),) = statements[0]["stmt"].items()
+    if is_wrapper(node):
+        wrapper = read_wrapper(text, node, body)
+        return ReadStatement(StatementKind.WRAPPER, "", _parameters(body), wrapper=wrapper)
+    if node == "ExecuteStmt":
+        arguments = tuple(_argument(each) for each in body.get("params", ()))
+        return ReadStatement(StatementKind.EXECUTE, "", 0, prepared=body["name"], arguments=arguments)
     if node == "SelectStmt":
         _refuse_into(body)
         return ReadStatement(StatementKind.QUERY, "", _parameters(body), _writes_within(body))
     if node in WRITES:
         return ReadStatement(StatementKind.QUERY, "", _parameters(body), writes=True)
+    return _session_statement(text, node, body)
+
+
+def _session_statement(text: str, node: str, body: Tree) -> ReadStatement:
+    plain = ReadStatement(StatementKind.SESSION, canonical(text), 0)
+    match node:
+        case "FetchStmt":
+            return replace(plain, cursor=body["portalname"], fetches=True)
+        case "ClosePortalStmt":
+            return replace(plain, cursor=body.get("portalname", ""))
+        case "DeallocateStmt":
+            return replace(plain, prepared=body.get("name", ""))
+        case "DiscardStmt":
+            return replace(plain, discards=body["target"])
+        case "DropStmt" if body["removeType"] == "OBJECT_TABLE" and not body.get("concurrent"):
+            return replace(plain, dropped=tuple(_temporary_name(each) for each in body["objects"]))
+        case _ if node in GRANTABLE:
+            return replace(plain, needs=GRANTABLE[node])
     _check_session_statement(node, body)
-    return ReadStatement(StatementKind.SESSION, canonical(text), 0)
+    return plain
+
+
+def _single_texts(text: str, statements: list[Tree]) -> list[str]:
+    """The text of each statement; the engine's positions count bytes."""
+    raw = text.encode()
+    starts = [each.get("stmt_location", 0) for each in statements]
+    lengths = [each.get("stmt_len", len(raw)) for each in statements]
+    return [raw[start : start + length].decode().strip() for start, length in zip(starts, lengths, strict=True)]
+
+
+def needed(kind: str, word: str) -> UnsupportedConstruct:
+    """What a caller reads who was not granted a kind of statement."""
+    return UnsupportedConstruct(f"{word} is not passed on, but for roles to which a policy grants {kind!r}")
+
+
+def word_of(text: str) -> str:
+    """The statement's first word in upper case, for messages."""
+    return text.split(maxsplit=1)[0].upper()
+
+
+def _temporary_name(dropped: Tree) -> str:
+    names = [each["String"]["sval"] for each in dropped["List"]["items"]]
+    if len(names) > 1 and names[:-1] != ["pg_temp"]:
+        raise UnsupportedConstruct("DROP TABLE is not passed on, but for temporary tables of this session")
+    name: str = names[-1]
+    return name
+
+
+def _argument(node: Tree) -> str:
+    """An argument of EXECUTE, which has to be a constant, as text; the empty string for NULL is told apart."""
+    if node.keys() - {"A_Const", "TypeCast", "A_ArrayExpr"}:
+        raise UnsupportedConstruct("EXECUTE with anything but constants; send parameters instead")
+    select = {"targetList": [{"ResTarget": {"val": node}}], "limitOption": "LIMIT_OPTION_DEFAULT", "op": "SETOP_NONE"}
+    return deparse({"stmts": [{"stmt": {"SelectStmt": select}}]}).removeprefix("SELECT ")
 
 
 def _check_session_statement(node: str, body: Tree) -> None:
@@ -102,12 +192,12 @@ def _check_session_statement(node: str, body: Tree) -> None:
             raise Refused(f"setting {body['name']} is not shown through the gate")
         return
     word = _WORDS.get(node, node.removesuffix("Stmt"))
-    raise UnsupportedConstruct(f"{word} is not carried; send a SELECT, or a statement about the transaction")
+    raise UnsupportedConstruct(f"{word} is not passed on by the gate; whoever owns the database runs it past the gate")
 
 
 def _check_set(body: Tree) -> None:
     name = body.get("name", "").lower()
-    if body["kind"] == "VAR_SET_MULTI" and name in ("transaction", "session characteristics"):
+    if body["kind"] == "VAR_SET_MULTI" and name in _ABOUT_TRANSACTIONS:
         return
     if (
         name == "client_encoding"

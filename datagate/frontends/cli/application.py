@@ -10,8 +10,10 @@ import psycopg
 import typer
 
 from datagate.errors import DatagateError, PolicyError
-from datagate.frontends.cli import policies, state, statements
+from datagate.frontends.cli import lifecycle, policies, state, statements
+from datagate.frontends.cli.audit import audit
 from datagate.frontends.cli.demo import demo
+from datagate.frontends.cli.doctor import doctor
 
 app = typer.Typer(
     name="datagate",
@@ -27,9 +29,12 @@ app.command("schema")(policies.schema)
 app.command("query")(statements.query)
 app.command("explain")(statements.explain)
 app.command("init")(state.init)
+app.command("doctor")(doctor)
 app.add_typer(state.entitle, name="entitle")
 app.add_typer(state.consent, name="consent")
 app.add_typer(state.mandate, name="mandate")
+app.add_typer(audit, name="audit")
+app.add_typer(lifecycle.caller, name="caller")
 
 
 def _print_version(wanted: bool) -> None:

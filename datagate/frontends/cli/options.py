@@ -72,6 +72,14 @@ ValidFrom = Annotated[
 ValidUntil = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Valid before then (ISO 8601); without it, no end.")
 ]
+By = Annotated[
+    str | None, typer.Option("--by", metavar="WHO", help="Who records this; by default, whoever the database says.")
+]
+Why = Annotated[str | None, typer.Option("--why", metavar="REASON", help="Why; kept in the history with the change.")]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="INSTANT", help="As it was recorded then (ISO 8601, UTC unless it says); now."),
+]
 
 
 class Format(Enum):
@@ -98,9 +106,17 @@ def keyring() -> Keyring:
     return Keyring.from_environment(os.environ)
 
 
-def sink(path: Path | None) -> Sink | None:
-    """Where decisions are recorded: a file, or Python's logging."""
-    return None if path is None else JsonLinesSink(path)
+@contextmanager
+def sink(path: Path | None) -> Iterator[Sink | None]:
+    """Where decisions are recorded: a file, closed at the end, or Python's logging."""
+    if path is None:
+        yield None
+        return
+    found = JsonLinesSink(path)
+    try:
+        yield found
+    finally:
+        found.close()
 
 
 @contextmanager

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from datagate.backends.postgres.catalog import read_catalog
+from datagate.backends.postgres.predicate import PostgresPredicates
+from datagate.backends.postgres.service_role import service_role as least_privileged
 from datagate.errors import StateError
 from datagate.frontends.cli.options import (
+    At,
+    By,
     Format,
     FormatOption,
     OptionalDsn,
     State,
     ValidFrom,
     ValidUntil,
+    Why,
     Words,
+    connect_plainly,
     instant,
     store,
     words,
 )
 from datagate.frontends.cli.results import print_records
-from datagate.model.policy import PolicySet
-from datagate.model.values import AttributeValue, ValueType
-from datagate.policy.cells import attribute_value
-from datagate.policy.report import suggestion
-from datagate.stores.encoding import decode, encode, encode_parameters
+from datagate.frontends.cli.values import known_names, scope_parameters, values_of
+from datagate.model.caller import ActorKind
+from datagate.model.facts import ANY_KIND
+from datagate.model.values import ValueType
+from datagate.policy import load_policies
+from datagate.stores.encoding import encode, encode_parameters
 from datagate.stores.records import EntitlementKind
 
 entitle = typer.Typer(no_args_is_help=True, help="Grant and withdraw roles and attributes.")
@@ -56,12 +64,30 @@ PurposeName = Annotated[str, typer.Argument(metavar="PURPOSE")]
 
 
 def init(
-    dsn: OptionalDsn = None, state: State = None, service_role: ServiceRole = None, state_role: StateRole = None
+    dsn: OptionalDsn = None,
+    state: State = None,
+    service_role: ServiceRole = None,
+    state_role: StateRole = None,
+    policies: Words = None,
+    print_: Annotated[
+        bool, typer.Option("--print", "--dry-run", help="Print the SQL for the service role, and change nothing.")
+    ] = False,
 ) -> None:
     """Create what keeps entitlements, consents and mandates: on PostgreSQL the schema datagate.
 
-    Doing so again changes nothing.
+    With --service-role and --policies also that role, with what the policies need and nothing else. Doing so again
+    changes nothing; a state of an earlier version is brought forward, without loss.
     """
+    made = () if service_role is None or policies is None or dsn is None else _role(dsn, service_role, policies)
+    if print_:
+        for statement in made:
+            print(f"{statement};")
+        print("-- and, without --print, the schema datagate, of which the role may read what statements read")
+        return
+    if made and dsn is not None:
+        with connect_plainly(dsn) as connection, connection.transaction():
+            for statement in made:
+                connection.execute(statement.encode())
     with store(dsn, state) as found:
         found.create()
         if service_role is not None:
@@ -69,6 +95,15 @@ def init(
         if state_role is not None:
             found.grant_state_reader(state_role)
     print("the state is there" if service_role is None else f"the state is there, and {service_role} may read it")
+
+
+def _role(dsn: str, role: str, directory: Path) -> tuple[str, ...]:
+    """The SQL that makes the service role for the policies, by the catalog of the database."""
+    with connect_plainly(dsn) as connection:
+        catalog = read_catalog(connection)
+        policies = load_policies(directory, PostgresPredicates(catalog.functions))
+        known = connection.execute("SELECT FROM pg_catalog.pg_roles WHERE rolname = %s", (role,)).fetchone()
+        return tuple(least_privileged(role, policies, catalog, exists=known is not None))
 
 
 @entitle.command("grant")
@@ -81,20 +116,22 @@ def grant(
     policies: Words = None,
     valid_from: ValidFrom = None,
     valid_until: ValidUntil = None,
+    by: By = None,
+    why: Why = None,
 ) -> None:
     """Grant roles, and give attributes their values, in place of earlier ones."""
     if not role and not attribute:
         raise typer.BadParameter("grant at least one role or attribute", param_hint="--role / --attribute")
     known = words(policies)
     start, end = instant(valid_from, "--from"), instant(valid_until, "--until")
-    values = _values(attribute or (), None if known is None else known.attributes, "attribute")
+    values = values_of(attribute or (), None if known is None else known.attributes, "attribute")
     if known is not None:
-        _known("role", role or (), known.roles)
+        known_names("role", role or (), known.roles)
     with store(dsn, state) as found:
         for name in role or ():
-            found.grant_role(principal, name, valid_from=start, valid_until=end)
+            found.grant_role(principal, name, valid_from=start, valid_until=end, by=by, why=why)
         for name, value in values.items():
-            found.grant_attribute(principal, name, value, valid_from=start, valid_until=end)
+            found.grant_attribute(principal, name, value, valid_from=start, valid_until=end, by=by, why=why)
 
 
 @entitle.command("withdraw")
@@ -104,15 +141,17 @@ def withdraw_entitlement(
     attribute: AttributeNames = None,
     dsn: OptionalDsn = None,
     state: State = None,
+    by: By = None,
+    why: Why = None,
 ) -> None:
     """Withdraw roles and attributes."""
     if not role and not attribute:
         raise typer.BadParameter("withdraw at least one role or attribute", param_hint="--role / --attribute")
     with store(dsn, state) as found:
         for name in role or ():
-            found.withdraw_entitlement(principal, EntitlementKind.ROLE, name)
+            found.withdraw_entitlement(principal, EntitlementKind.ROLE, name, by=by, why=why)
         for name in attribute or ():
-            found.withdraw_entitlement(principal, EntitlementKind.ATTRIBUTE, name)
+            found.withdraw_entitlement(principal, EntitlementKind.ATTRIBUTE, name, by=by, why=why)
 
 
 @entitle.command("list")
@@ -121,6 +160,7 @@ def list_entitlements(
     dsn: OptionalDsn = None,
     state: State = None,
     format_: FormatOption = Format.TABLE,
+    at: At = None,
 ) -> None:
     """List entitlements, in force or not: all, or one principal's."""
     with store(dsn, state) as found:
@@ -133,7 +173,7 @@ def list_entitlements(
                 each.valid_from,
                 each.valid_until,
             )
-            for each in found.list_entitlements(principal)
+            for each in found.list_entitlements(principal, at=instant(at, "--at"))
         ]
     print_records(("principal", "kind", "name", "value", "valid_from", "valid_until"), records, format_)
 
@@ -147,14 +187,36 @@ def give_consent(
     policies: Words = None,
     valid_from: ValidFrom = None,
     valid_until: ValidUntil = None,
+    category: Annotated[
+        list[str] | None, typer.Option("--category", metavar="TAG", help="Limit it to columns of this tag; repeat.")
+    ] = None,
+    recipient: Annotated[
+        list[str] | None,
+        typer.Option("--recipient", metavar="NAME", help="Limit it to this principal, actor or role; repeat."),
+    ] = None,
+    evidence: Annotated[str | None, typer.Option("--evidence", metavar="REF", help="Where it can be shown.")] = None,
+    by: By = None,
+    why: Why = None,
 ) -> None:
     """Record a data subject's yes for a purpose, and what that contains."""
     known = words(policies)
     if known is not None:
-        _known("purpose", [purpose], known.purposes.parents)
+        known_names("purpose", [purpose], known.purposes.parents)
+    if known is not None:
+        known_names("tag", category or (), known.tags)
     start, end = instant(valid_from, "--from"), instant(valid_until, "--until")
     with store(dsn, state) as found:
-        found.give_consent(data_subject, purpose, valid_from=start, valid_until=end)
+        found.give_consent(
+            data_subject,
+            purpose,
+            valid_from=start,
+            valid_until=end,
+            categories=category,
+            recipients=recipient,
+            evidence=evidence,
+            by=by,
+            why=why,
+        )
 
 
 @consent.command("withdraw")
@@ -165,13 +227,15 @@ def withdraw_consent(
     state: State = None,
     policies: Words = None,
     valid_from: ValidFrom = None,
+    by: By = None,
+    why: Why = None,
 ) -> None:
     """Record a data subject's no for a purpose; it also stands against a yes for a purpose that contains this."""
     known = words(policies)
     if known is not None:
-        _known("purpose", [purpose], known.purposes.parents)
+        known_names("purpose", [purpose], known.purposes.parents)
     with store(dsn, state) as found:
-        found.withdraw_consent(data_subject, purpose, at=instant(valid_from, "--from"))
+        found.withdraw_consent(data_subject, purpose, at=instant(valid_from, "--from"), by=by, why=why)
 
 
 @consent.command("list")
@@ -181,14 +245,25 @@ def list_consents(
     dsn: OptionalDsn = None,
     state: State = None,
     format_: FormatOption = Format.TABLE,
+    at: At = None,
 ) -> None:
     """List answers, in force or not: all, one data subject's, or those for one very purpose."""
     with store(dsn, state) as found:
         records = [
-            (each.data_subject, each.purpose, "yes" if each.granted else "no", each.valid_from, each.valid_until)
-            for each in found.list_consents(data_subject, purpose)
+            (
+                each.data_subject,
+                each.purpose,
+                "yes" if each.granted else "no",
+                each.valid_from,
+                each.valid_until,
+                _names(each.categories),
+                _names(each.recipients),
+                each.evidence,
+            )
+            for each in found.list_consents(data_subject, purpose, at=instant(at, "--at"))
         ]
-    print_records(("data_subject", "purpose", "answer", "valid_from", "valid_until"), records, format_)
+    names = ("data_subject", "purpose", "answer", "valid_from", "valid_until", "categories", "recipients", "evidence")
+    print_records(names, records, format_)
 
 
 @mandate.command("issue")
@@ -213,14 +288,22 @@ def issue_mandate(
     policies: Words = None,
     valid_from: ValidFrom = None,
     valid_until: ValidUntil = None,
+    max_uses: Annotated[
+        int | None, typer.Option("--max-uses", min=1, help="How many sessions may start under it; any number.")
+    ] = None,
+    actor_kind: Annotated[
+        list[ActorKind] | None, typer.Option("--actor-kind", help="What may hold it; may be repeated; any kind.")
+    ] = None,
+    by: By = None,
+    why: Why = None,
 ) -> None:
     """Issue a mandate, and print its id."""
     known = words(policies)
     types: Mapping[str, ValueType] | None = None
     if known is not None:
-        types = _scope_parameters(known, scope)
-        _known("purpose", purpose, known.purposes.parents)
-    parameters = _values(parameter or (), types, "parameter")
+        types = scope_parameters(known, scope)
+        known_names("purpose", purpose, known.purposes.parents)
+    parameters = values_of(parameter or (), types, "parameter")
     missing = sorted(set(types or ()) - set(parameters))
     if missing:
         raise StateError(f"the scope {scope} needs the parameter {missing[0]}: add --parameter {missing[0]}=…")
@@ -236,7 +319,11 @@ def issue_mandate(
             valid_until=end,
             parent=parent,
             sub_delegable=sub_delegable,
+            max_uses=max_uses,
+            actor_kinds=actor_kind or ANY_KIND,
             mandate_id=mandate_id,
+            by=by,
+            why=why,
         )
     print(issued.id)
 
@@ -247,10 +334,12 @@ def revoke_mandate(
     dsn: OptionalDsn = None,
     state: State = None,
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="When it ends (ISO 8601); now.")] = None,
+    by: By = None,
+    why: Why = None,
 ) -> None:
     """End a mandate, and all that hang below it."""
     with store(dsn, state) as found:
-        found.revoke_mandate(mandate_id, at=instant(at, "--at"))
+        found.revoke_mandate(mandate_id, at=instant(at, "--at"), by=by, why=why)
 
 
 @mandate.command("list")
@@ -260,6 +349,7 @@ def list_mandates(
     dsn: OptionalDsn = None,
     state: State = None,
     format_: FormatOption = Format.TABLE,
+    at: At = None,
 ) -> None:
     """List mandates, ended ones too."""
     names = ("id", "principal", "holder", "scope", "parameters", "purposes", "valid_from", "valid_until", "revoked_at")
@@ -277,58 +367,15 @@ def list_mandates(
                 each.revoked_at,
                 each.parent,
                 each.sub_delegable,
+                each.suspended_at,
+                each.max_uses,
+                ", ".join(sorted(kind.value for kind in each.actor_kinds)),
             )
-            for each in found.list_mandates(principal=principal, holder=holder)
+            for each in found.list_mandates(principal=principal, holder=holder, at=instant(at, "--at"))
         ]
-    print_records((*names, "parent", "sub_delegable"), records, format_)
+    more = ("parent", "sub_delegable", "suspended_at", "max_uses", "actor_kinds")
+    print_records((*names, *more), records, format_)
 
 
-def _known(kind: str, names: Sequence[str], known: Collection[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise StateError(f"the policies know no {kind} {name!r}; {suggestion(name, known)}")
-
-
-def _scope_parameters(known: PolicySet, scope: str) -> Mapping[str, ValueType]:
-    _known("scope", [scope], known.scopes)
-    return dict(known.scopes[scope].parameters)
-
-
-def _values(given: Sequence[str], types: Mapping[str, ValueType] | None, kind: str) -> dict[str, AttributeValue]:
-    """The values in ``name=value`` pairs; of the declared types, where those are known."""
-    out: dict[str, AttributeValue] = {}
-    for pair in given:
-        name, equals, text = pair.partition("=")
-        if not name or not equals:
-            raise typer.BadParameter(f"{pair!r} is not of the form name=value", param_hint=f"--{kind}")
-        if types is None:
-            out[name] = _untyped(text)
-        else:
-            _known(kind, [name], types)
-            out[name] = _typed(name, text, types[name], kind)
-    return out
-
-
-def _untyped(text: str) -> AttributeValue:
-    """What JSON says, with the state's own tags for dates and the like; what is no JSON is text."""
-    try:
-        return decode(text)
-    except StateError:
-        return text
-
-
-def _typed(name: str, text: str, type_: ValueType, kind: str) -> AttributeValue:
-    try:
-        found: object = json.loads(text, parse_float=Decimal)
-    except ValueError:
-        found = text
-    # A plain number is text where text is declared.
-    if not type_.is_array and not isinstance(found, str) and type_ in _SPELLED_AS_TEXT:
-        found = text
-    try:
-        return attribute_value(found, type_)
-    except ValueError as error:
-        raise StateError(f"{kind} {name!r}: {error}") from None
-
-
-_SPELLED_AS_TEXT = frozenset({ValueType.TEXT, ValueType.DATE, ValueType.TIMESTAMPTZ, ValueType.UUID, ValueType.BYTEA})
+def _names(names: Sequence[str] | None) -> str | None:
+    return None if names is None else json.dumps(list(names), ensure_ascii=False)

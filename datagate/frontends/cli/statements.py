@@ -66,7 +66,8 @@ def query(
     # Refusals are told once, by the error; records go to a file, or to whoever listens to Python's logging.
     logging.getLogger("datagate.audit").addHandler(logging.NullHandler())
     with (
-        _gate(dsn, state, policies, sink(audit)) as gate,
+        sink(audit) as kept,
+        _gate(dsn, state, policies, kept) as gate,
         driver.connect(dsn, caller=caller, gate=gate, autocommit=True) as connection,
     ):
         cursor = connection.execute(_text(sql))

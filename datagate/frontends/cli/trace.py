@@ -100,7 +100,7 @@ class _Tracer:
         match wanted:
             case Where(predicate):
                 yield Line(predicate.text + self.with_values(wanted), (predicate.source,), depth)
-            case ConsentLive(column, purposes):
+            case ConsentLive(column, purposes, _, _):
                 asked = ", else ".join(purposes)
                 wanting = [r for r in rules if r.consent and (not r.purposes or r.purposes & set(purposes))]
                 yield Line(f"consent of {column} to {asked}", _sources(wanting), depth)

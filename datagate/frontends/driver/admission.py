@@ -19,6 +19,7 @@ from psycopg._queries import PostgresQuery  # private, and pinned with psycopg's
 from psycopg.abc import Buffer, Params, Query
 from psycopg.adapt import AdaptersMap, PyFormat, Transformer
 
+from datagate.audit import Completion
 from datagate.errors import InternalError, NotSupportedError, ProgrammingError
 from datagate.frontends.driver.assumptions import Assumption, hold
 from datagate.frontends.driver.placeholders import Converted, convert, in_order, read_text
@@ -62,6 +63,10 @@ class Admitted(Protocol):
         """False where the rows that come back are the gate's own."""
 
     @property
+    def copies(self) -> bool:
+        """Whether it is COPY … TO STDOUT."""
+
+    @property
     def assumptions(self) -> frozenset[Assumption]:
         """Casts of the caller's parameters that the gate took to succeed whatever the rows."""
 
@@ -72,8 +77,27 @@ class GateSession(Protocol):
     def admit(self, text: str, *, assuming: bool = True) -> Admitted:
         """Let a statement through, or raise; not ``assuming`` where an assumption does not hold."""
 
+    @property
+    def recorded(self) -> str | None:
+        """What the audit calls the last statement of this thread or task."""
+
+    def complete(self, recorded: str | None, completion: Completion) -> None:
+        """Record how a statement ended."""
+
+    def keyed(self, table: int) -> tuple[str, int] | None:
+        """The relation and the column number of its data subject, for a table whose keys the audit keeps."""
+
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
+
+    def opened(self, cursor: str) -> None:
+        """Note that a cursor is opened for the statement just admitted."""
+
+    def failed(self) -> None:
+        """Note that the server failed a statement."""
+
+    def check_cursor(self, cursor: str) -> None:
+        """Refuse to read from a cursor that was opened under rights that are no longer in force."""
 
 
 class _PolicyContext:
@@ -89,10 +113,12 @@ class Statement:
     __slots__ = (
         "_session",
         "_text",
+        "about_session",
         "admitted_text",
         "ascii",
         "assumptions",
         "converted",
+        "copies",
         "formats",
         "is_query",
         "policy",
@@ -110,7 +136,9 @@ class Statement:
         self.admitted_text = admitted.text
         self.converted = converted
         self.is_query = admitted.kind.name == "QUERY"
+        self.about_session = admitted.kind.name == "SESSION"
         self.shows_rows = admitted.shows_rows
+        self.copies = admitted.copies
         self.policy = admitted.parameters
         self.sent = admitted.text.encode(_UTF8)
         self.ascii = admitted.text.isascii()
@@ -226,6 +254,7 @@ class _Blank:
     caller_parameters: int = 0
     assumptions: frozenset[Assumption] = frozenset()
     shows_rows: bool = True
+    copies: bool = False
 
 
 _BLANK = _Blank()
@@ -238,9 +267,10 @@ class Admission:
         asked: The text of the last statement, in engine style, for judging whether an error tells more than it.
     """
 
-    __slots__ = ("_kept", "_session", "asked")
+    __slots__ = ("_kept", "_session", "asked", "session")
 
     def __init__(self, session: GateSession) -> None:
+        self.session = session
         self._session = session
         self._kept: dict[str, Statement] = {}
         self.asked = ""
@@ -248,6 +278,18 @@ class Admission:
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
         self._session.refresh()
+
+    def opened(self, cursor: str) -> None:
+        """Note that a cursor is opened for the statement just admitted."""
+        self._session.opened(cursor)
+
+    def failed(self) -> None:
+        """Note that the server failed a statement."""
+        self._session.failed()
+
+    def check_cursor(self, cursor: str) -> None:
+        """Refuse to read from a cursor that was opened under rights that are no longer in force."""
+        self._session.check_cursor(cursor)
 
     def admit(self, query: Query, parameters: Params | None, connection: psycopg.BaseConnection[object]) -> Statement:
         """Pass a statement through the gate.

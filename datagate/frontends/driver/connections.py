@@ -12,10 +12,9 @@ from psycopg.errors import _WaitTimeout  # private: psycopg raises and catches i
 from psycopg.rows import Row, RowFactory, tuple_row
 
 from datagate.audit import Sink
-from datagate.frontends.driver import faults
-from datagate.frontends.driver.admission import GateSession
+from datagate.backends.postgres import faults
 from datagate.frontends.driver.cursors import Cursor, ServerCursor
-from datagate.frontends.driver.lending import Lent
+from datagate.frontends.driver.lending import Lent, SharedSession
 from datagate.frontends.driver.opening import (
     FRONTEND,
     Gatekeeper,
@@ -119,7 +118,7 @@ class Connection(Lent[Row], psycopg.Connection[Row]):
             fault = self.fault(error)
         raise fault
 
-    def lend(self, session: GateSession) -> None:
+    def lend(self, session: SharedSession) -> None:
         """Open the gate for a caller, once nothing is left of the last one; for pools that callers share."""
         if not self._is_clean_for(session):
             with self.lock:

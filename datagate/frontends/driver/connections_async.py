@@ -13,10 +13,9 @@ from psycopg.errors import _WaitTimeout  # private: psycopg raises and catches i
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
 from datagate.audit import Sink
-from datagate.frontends.driver import faults
-from datagate.frontends.driver.admission import GateSession
+from datagate.backends.postgres import faults
 from datagate.frontends.driver.cursors_async import AsyncCursor, AsyncServerCursor
-from datagate.frontends.driver.lending import Lent
+from datagate.frontends.driver.lending import Lent, SharedSession
 from datagate.frontends.driver.opening import (
     FRONTEND,
     Gatekeeper,
@@ -122,7 +121,7 @@ class AsyncConnection(Lent[Row], psycopg.AsyncConnection[Row]):
             fault = self.fault(error)
         raise fault
 
-    async def lend(self, session: GateSession) -> None:
+    async def lend(self, session: SharedSession) -> None:
         """Open the gate for a caller, once nothing is left of the last one; for pools that callers share."""
         if not self._is_clean_for(session):
             async with self.lock:

@@ -7,19 +7,22 @@ that nothing of psycopg's hangs on them as ``__context__``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import index
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import psycopg
-from psycopg import pq
+from psycopg import Copy, pq
+from psycopg._copy import Writer
 from psycopg._cursor_base import BaseCursor  # private, and pinned with psycopg's minor version
 from psycopg._server_cursor_base import ServerCursorMixin
 from psycopg.abc import ConnectionType, Params, PQGen, Query
 from psycopg.rows import Row
 from psycopg.sql import SQL
 
-from datagate.errors import InterfaceError, NotSupportedError, ProgrammingError, RightsChanged
+from datagate.errors import Error, InterfaceError, NotSupportedError, ProgrammingError, RightsChanged, SeveralStatements
 from datagate.frontends.driver.admission import GatedQuery, Statement
 from datagate.model.guard import CHECKED
 
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
     from datagate.frontends.driver.connections import Connection
     from datagate.frontends.driver.guarding import Gated
 
-NO_COPY = "COPY is not supported on a datagate connection; use SELECT, or stream() for large results"
+NO_COPY = "cursor.copy() is for COPY … TO STDOUT; send INSERTs, or executemany(), to write"
+TO_COPY = "COPY sends its rows by another protocol; use cursor.copy()"
 NO_PARAMETERS: tuple[object, ...] = ()
 _CHECKED = CHECKED.encode()
 
@@ -51,14 +55,26 @@ class GatedCursor(BaseCursor[ConnectionType, Row]):
         if result.status == pq.ExecStatus.TUPLES_OK and result.nfields == 1 and result.fname(0) == _CHECKED:
             # Rows of the gate's own, by which it checked what was written.
             self._rowcount = result.command_tuples or 0
-            self.pgresult = self._results[i] = self._pgconn.make_empty_result(pq.ExecStatus.COMMAND_OK)
+            self.pgresult = self._pgconn.make_empty_result(pq.ExecStatus.COMMAND_OK)
             self._tx.set_pgresult(self.pgresult)
+
+
+def rows_in(cursor: BaseCursor[Any, Any]) -> int | None:
+    """How many rows a statement returned or changed; None where the server has not said so (a pipeline)."""
+    return cursor.rowcount if cursor.rowcount >= 0 else None
 
 
 def rows_of(statement: Any) -> Any:
     """The statement, if it gives rows to the caller."""
     if not statement.shows_rows:
         raise ProgrammingError("stream() needs a statement that gives rows; use execute(), or write RETURNING")
+    return statement
+
+
+def no_copy(statement: Any) -> Any:
+    """The statement, if its rows come as those of a query do."""
+    if statement.copies:
+        raise NotSupportedError(TO_COPY)
     return statement
 
 
@@ -70,6 +86,8 @@ class GatedServerCursor(GatedCursor[ConnectionType, Row], ServerCursorMixin[Conn
     def _make_declare_statement(self, query: Any) -> Any:
         if type(query) is not Statement or not query.is_query:
             raise NotSupportedError("a server-side cursor needs a SELECT or VALUES")
+        connection: Gated[Any] = self._conn  # type: ignore[assignment] # connections.py refuses others
+        connection.opened(self._name)
         prefix = super()._make_declare_statement(SQL(""))
         # It may be held beyond the transaction.
         self._conn.has_session_state = True  # type: ignore[attr-defined] # only Gated ones come here
@@ -102,9 +120,26 @@ class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
         conn.start_over()
         yield from super().stream(conn.admit(query, params), params, binary=binary, size=size)
 
-    def copy(self, *_args: object, **_kwargs: object) -> NoReturn:
-        """Refuse: COPY is not supported."""
-        raise NotSupportedError(NO_COPY)
+    def copy(  # type: ignore[override] # the door opens before the context is entered
+        self, statement: Query, params: Params | None = None, *, writer: Writer | None = None
+    ) -> AbstractContextManager[Copy]:
+        """Have COPY … TO STDOUT admitted, and read what it gives (`psycopg.Cursor.copy`)."""
+        admitted = self._conn.admit(statement, params)
+        if not admitted.copies:
+            raise NotSupportedError(NO_COPY)
+        return self._copying(admitted, params, writer)
+
+    @contextmanager
+    def _copying(self, admitted: Any, params: Params | None, writer: Writer | None) -> Iterator[Copy]:
+        conn = self._conn
+        try:
+            with super().copy(admitted, params, writer=writer) as copying:
+                yield copying
+        except psycopg.Error as error:
+            fault = conn.fault(error)
+        else:
+            return
+        raise fault
 
     def scroll(self, value: int, mode: str = "relative") -> None:
         """Move the cursor in the result set."""
@@ -138,34 +173,85 @@ class Cursor(_Sending[Row]):
             DatagateError: Any of the tree in `datagate.errors`.
         """
         conn = self._conn
+        begun = None
         try:
-            return super().execute(conn.admit(query, params), params, prepare=prepare, binary=binary)
+            statement = no_copy(conn.admit(query, params))
+            begun = perf_counter_ns()
+            out = super().execute(statement, params, prepare=prepare, binary=binary)
         except psycopg.Error as error:
             fault = conn.fault(error)
-        except RightsChanged:
+        except RightsChanged as changed:
+            conn.failed(begun, changed)
             if not conn.may_start_over:
                 raise
             fault = None
+        except SeveralStatements as several:
+            if params is not None:
+                raise
+            return self._execute_several(several.texts, binary=binary)
+        except Error as error:
+            conn.failed(begun, error)
+            raise
+        else:
+            conn.completed(begun, rows_in(self), self.pgresult)
+            return out
         if fault is not None:
+            conn.failed(begun, fault)
             raise fault
         conn.start_over()
-        return super().execute(conn.admit(query, params), params, prepare=prepare, binary=binary)
+        statement = conn.admit(query, params)
+        begun = perf_counter_ns()
+        out = super().execute(statement, params, prepare=prepare, binary=binary)
+        conn.completed(begun, rows_in(self), self.pgresult)
+        return out
+
+    def _execute_several(self, texts: Sequence[str], *, binary: bool | None) -> Self:
+        """Run the statements of one text: all are admitted before the first is sent; all take effect, or none."""
+        conn = self._conn
+        admitted = [no_copy(conn.admit(text, None)) for text in texts]
+        results = []
+        try:
+            with conn.transaction() if conn.is_alone(admitted) else nullcontext():
+                for statement in admitted:
+                    super().execute(statement, binary=binary)
+                    results += self._results
+        except psycopg.Error as error:
+            fault = conn.fault(error)
+        else:
+            self._results = results
+            self._select_current_result(0)
+            return self
+        raise fault
 
     def executemany(self, query: Query, params_seq: Iterable[Params], *, returning: bool = False) -> None:
         """Have a statement admitted once and execute it for each set of parameters."""
         conn = self._conn
+        begun = None
         try:
-            return super().executemany(conn.admit(query, NO_PARAMETERS), params_seq, returning=returning)
+            statement = conn.admit(query, NO_PARAMETERS)
+            begun = perf_counter_ns()
+            super().executemany(statement, params_seq, returning=returning)
         except psycopg.Error as error:
             fault = conn.fault(error)
-        except RightsChanged:
+        except RightsChanged as changed:
+            conn.failed(begun, changed)
             if not conn.may_start_over or not isinstance(params_seq, list | tuple):
                 raise
             fault = None
+        except Error as error:
+            conn.failed(begun, error)
+            raise
+        else:
+            conn.completed(begun, rows_in(self), self.pgresult)
+            return
         if fault is not None:
+            conn.failed(begun, fault)
             raise fault
         conn.start_over()
-        return super().executemany(conn.admit(query, NO_PARAMETERS), params_seq, returning=returning)
+        statement = conn.admit(query, NO_PARAMETERS)
+        begun = perf_counter_ns()
+        super().executemany(statement, params_seq, returning=returning)
+        conn.completed(begun, rows_in(self), self.pgresult)
 
     # The bodies of fetchone and __next__ are psycopg's, spelt out here because a call more per row is 10 %.
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from operator import index
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 import psycopg
+from psycopg import AsyncCopy
+from psycopg._copy_async import AsyncWriter
 from psycopg.abc import Params, Query
 from psycopg.rows import Row
 
-from datagate.errors import NotSupportedError, RightsChanged
-from datagate.frontends.driver.cursors import NO_COPY, NO_PARAMETERS, GatedCursor, GatedServerCursor, rows_of
+from datagate.errors import Error, NotSupportedError, RightsChanged, SeveralStatements
+from datagate.frontends.driver.cursors import (
+    NO_COPY,
+    NO_PARAMETERS,
+    GatedCursor,
+    GatedServerCursor,
+    no_copy,
+    rows_in,
+    rows_of,
+)
 
 if TYPE_CHECKING:
     from datagate.frontends.driver.connections_async import AsyncConnection
@@ -53,9 +64,28 @@ class _Sending(GatedCursor["AsyncConnection[Any]", Row], psycopg.AsyncCursor[Row
             async for row in rows:
                 yield row
 
-    def copy(self, *_args: object, **_kwargs: object) -> NoReturn:
-        """Refuse: COPY is not supported."""
-        raise NotSupportedError(NO_COPY)
+    def copy(  # type: ignore[override] # the door opens before the context is entered
+        self, statement: Query, params: Params | None = None, *, writer: AsyncWriter | None = None
+    ) -> AbstractAsyncContextManager[AsyncCopy]:
+        """Have COPY … TO STDOUT admitted, and read what it gives (`psycopg.AsyncCursor.copy`)."""
+        admitted = self._conn.admit(statement, params)
+        if not admitted.copies:
+            raise NotSupportedError(NO_COPY)
+        return self._copying(admitted, params, writer)
+
+    @asynccontextmanager
+    async def _copying(
+        self, admitted: Any, params: Params | None, writer: AsyncWriter | None
+    ) -> AsyncIterator[AsyncCopy]:
+        conn = self._conn
+        try:
+            async with super().copy(admitted, params, writer=writer) as copying:
+                yield copying
+        except psycopg.Error as error:
+            fault = conn.fault(error)
+        else:
+            return
+        raise fault
 
     async def scroll(self, value: int, mode: str = "relative") -> None:
         """Move the cursor in the result set."""
@@ -89,34 +119,85 @@ class AsyncCursor(_Sending[Row]):
             DatagateError: Any of the tree in `datagate.errors`.
         """
         conn = self._conn
+        begun = None
         try:
-            return await super().execute(conn.admit(query, params), params, prepare=prepare, binary=binary)
+            statement = no_copy(conn.admit(query, params))
+            begun = perf_counter_ns()
+            out = await super().execute(statement, params, prepare=prepare, binary=binary)
         except psycopg.Error as error:
             fault = conn.fault(error)
-        except RightsChanged:
+        except RightsChanged as changed:
+            conn.failed(begun, changed)
             if not conn.may_start_over:
                 raise
             fault = None
+        except SeveralStatements as several:
+            if params is not None:
+                raise
+            return await self._execute_several(several.texts, binary=binary)
+        except Error as error:
+            conn.failed(begun, error)
+            raise
+        else:
+            conn.completed(begun, rows_in(self), self.pgresult)
+            return out
         if fault is not None:
+            conn.failed(begun, fault)
             raise fault
         await conn.start_over()
-        return await super().execute(conn.admit(query, params), params, prepare=prepare, binary=binary)
+        statement = conn.admit(query, params)
+        begun = perf_counter_ns()
+        out = await super().execute(statement, params, prepare=prepare, binary=binary)
+        conn.completed(begun, rows_in(self), self.pgresult)
+        return out
+
+    async def _execute_several(self, texts: Sequence[str], *, binary: bool | None) -> Self:
+        """Run the statements of one text: all are admitted before the first is sent; all take effect, or none."""
+        conn = self._conn
+        admitted = [no_copy(conn.admit(text, None)) for text in texts]
+        results = []
+        try:
+            async with conn.transaction() if conn.is_alone(admitted) else nullcontext():
+                for statement in admitted:
+                    await super().execute(statement, binary=binary)
+                    results += self._results
+        except psycopg.Error as error:
+            fault = conn.fault(error)
+        else:
+            self._results = results
+            self._select_current_result(0)
+            return self
+        raise fault
 
     async def executemany(self, query: Query, params_seq: Iterable[Params], *, returning: bool = False) -> None:
         """Have a statement admitted once and execute it for each set of parameters."""
         conn = self._conn
+        begun = None
         try:
-            return await super().executemany(conn.admit(query, NO_PARAMETERS), params_seq, returning=returning)
+            statement = conn.admit(query, NO_PARAMETERS)
+            begun = perf_counter_ns()
+            await super().executemany(statement, params_seq, returning=returning)
         except psycopg.Error as error:
             fault = conn.fault(error)
-        except RightsChanged:
+        except RightsChanged as changed:
+            conn.failed(begun, changed)
             if not conn.may_start_over or not isinstance(params_seq, list | tuple):
                 raise
             fault = None
+        except Error as error:
+            conn.failed(begun, error)
+            raise
+        else:
+            conn.completed(begun, rows_in(self), self.pgresult)
+            return
         if fault is not None:
+            conn.failed(begun, fault)
             raise fault
         await conn.start_over()
-        return await super().executemany(conn.admit(query, NO_PARAMETERS), params_seq, returning=returning)
+        statement = conn.admit(query, NO_PARAMETERS)
+        begun = perf_counter_ns()
+        await super().executemany(statement, params_seq, returning=returning)
+        conn.completed(begun, rows_in(self), self.pgresult)
 
     # The bodies of fetchone and __anext__ are psycopg's, spelt out here because a call more per row is 10 %.
 

@@ -11,7 +11,9 @@ them as he can reach the password. They lie outside of what the driver guards.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
+from time import perf_counter_ns
 from typing import Any, ClassVar
 from weakref import ReferenceType, ref
 
@@ -22,8 +24,10 @@ from psycopg.rows import Row
 from psycopg.sql import Composable
 
 from datagate import errors
-from datagate.frontends.driver import faults
-from datagate.frontends.driver.admission import Admission, GateSession
+from datagate.audit import Completion
+from datagate.backends.postgres import faults
+from datagate.frontends.driver.admission import Admission, GateSession, Statement
+from datagate.frontends.driver.completing import completion
 
 _IDLE = pq.TransactionStatus.IDLE
 _TEXT = pq.Format.TEXT
@@ -41,6 +45,7 @@ _COMMANDS = re.compile(
     | SELECT\ 1\ FROM\ pg_catalog\.pg_cursors\ WHERE\ name\ =\ {_LITERAL}""".encode(),
     re.VERBOSE,
 )
+_FETCHING = re.compile(rb'(?:FETCH|MOVE)\ .*\ FROM\ "((?:[^"\0]|"")*)"')
 _TWO_PHASE = re.compile(rf"(?:PREPARE\ TRANSACTION|COMMIT\ PREPARED|ROLLBACK\ PREPARED)\ {_LITERAL}".encode())
 
 
@@ -108,10 +113,23 @@ class Gated(psycopg.BaseConnection[Row]):
             self.has_session_state = True
         return statement
 
+    def completed(self, begun: int, rows: int | None, result: pq.abc.PGresult | None) -> None:
+        """Record how the last statement of this thread or task ended; ``begun`` is of `perf_counter_ns`."""
+        if self._admission is not None:
+            session = self._admission.session
+            session.complete(session.recorded, completion(begun, rows, result, session.keyed))
+
+    def failed(self, begun: int | None, error: errors.Error) -> None:
+        """Record that the last statement of this thread or task failed; ``begun`` None: it was never sent."""
+        if self._admission is not None and begun is not None:
+            session = self._admission.session
+            session.complete(session.recorded, Completion(None, (perf_counter_ns() - begun) // 1000, error.sqlstate))
+
     def fault(self, error: psycopg.Error) -> errors.Error:
         """Translate one of psycopg's errors; a change of rights makes the session forget what it knew."""
         if self._admission is None:
             return faults.from_connecting(error)
+        self._admission.failed()
         if error.sqlstate == faults.RIGHTS_CHANGED:
             self._admission.refresh()
         return faults.from_server(error, self._admission.asked)
@@ -120,6 +138,15 @@ class Gated(psycopg.BaseConnection[Row]):
     def info(self) -> psycopg.ConnectionInfo:
         """Connection properties (host, database, transaction status …)."""
         return NeutralInfo(self.pgconn)
+
+    def is_alone(self, statements: Sequence[Statement]) -> bool:
+        """Whether statements of one text are a transaction of their own: none is open, and none of them opens one."""
+        return self.pgconn.transaction_status == _IDLE and all(not each.about_session for each in statements)
+
+    def opened(self, cursor: str) -> None:
+        """Note that a cursor is opened for the statement just admitted; only this driver's cursors call this."""
+        if self._admission is not None:
+            self._admission.opened(cursor)
 
     def expect_cursor(self) -> None:
         """Let the next statement start; only this driver's cursors call this."""
@@ -143,6 +170,9 @@ class Gated(psycopg.BaseConnection[Row]):
             command = command.encode(self.pgconn._encoding)  # noqa: SLF001 - as psycopg does
         if not isinstance(command, bytes) or not (command in _PLAIN or _COMMANDS.fullmatch(command)):
             command = self._two_phase(command)
+        fetched = _FETCHING.fullmatch(command)
+        if fetched is not None and self._admission is not None:
+            self._admission.check_cursor(fetched[1].decode().replace('""', '"'))
         self._untouched = self._num_transactions == 1 and command == self._get_tx_start_command()
         return super()._exec_command(command, result_format)
 

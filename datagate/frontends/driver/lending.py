@@ -8,7 +8,7 @@ settings, temporary relations, locks, notifications, sequences' last values, and
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from psycopg import generators, pq
 from psycopg.abc import PQGen
@@ -27,40 +27,42 @@ _PUT_AWAY = (
 )
 
 
+class SharedSession(GateSession, Protocol):
+    """A way through the gate for several connections of one caller; `datagate.gate.GateSession` is one."""
+
+    def beside(self) -> GateSession:
+        """The same, for one connection and what it keeps."""
+
+
 class Lent(Gated[Row]):
     """What makes a gated connection one that callers take turns on."""
 
-    _last: GateSession | None = None
-
-    def enter_gate(self, session: GateSession) -> None:
-        """Give the connection its first caller."""
-        super().enter_gate(session)
-        if self._admission is not None:
-            self._kept_admissions[session] = self._admission
-        self._last = session
+    _last: SharedSession | None = None
 
     @property
-    def _kept_admissions(self) -> dict[GateSession, Admission]:
+    def _kept_admissions(self) -> dict[SharedSession, Admission]:
         """What was prepared for sending, for when a caller comes again."""
-        kept: dict[GateSession, Admission] = self.__dict__.setdefault("_admissions", {})
+        kept: dict[SharedSession, Admission] = self.__dict__.setdefault("_admissions", {})
         return kept
 
     def shut_gate(self) -> None:
         """Refuse every statement until the connection is lent again."""
         self._admission = None
 
-    def _open_gate(self, session: GateSession) -> None:
+    def _open_gate(self, session: SharedSession) -> None:
         kept = self._kept_admissions
         if len(kept) >= _KEPT:
             kept.clear()
         if session not in kept:
-            kept[session] = Admission(session)
+            # What one connection keeps (cursors, prepared queries) is nothing to another of the same caller's.
+            kept[session] = Admission(session.beside())
         self._admission = kept[session]
         self._last = session
 
-    def _is_clean_for(self, session: GateSession) -> bool:
+    def _is_clean_for(self, session: SharedSession) -> bool:
         """Whether nothing that somebody else left can be there."""
-        if self._admission is not None and self._admission is not self._kept_admissions.get(session):
+        fresh = self._last is None
+        if not fresh and self._admission is not None and self._admission is not self._kept_admissions.get(session):
             raise InterfaceError("the connection is still lent to another caller")
         idle = self.pgconn.transaction_status == _IDLE
         return idle and not self.has_session_state and self._last is session
@@ -74,6 +76,7 @@ class Lent(Gated[Row]):
             if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
                 raise error_from_result(result, encoding="utf-8")
         if self.has_session_state:
+            self._kept_admissions.clear()
             self._prepared.clear()
             yield from self._prepared.maintain_gen(self)
         self.has_session_state = False

@@ -12,8 +12,8 @@ from psycopg.abc import ConnParam
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from datagate.audit import Sink
+from datagate.backends.postgres import faults
 from datagate.errors import InterfaceError, ProgrammingError
-from datagate.frontends.driver import faults
 from datagate.frontends.driver.admission import GateSession
 from datagate.frontends.driver.cursors import GatedCursor
 from datagate.gate import Gate

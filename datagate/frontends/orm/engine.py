@@ -50,7 +50,7 @@ class _AtTheDoor:
 
     def session(self, caller: Caller, *, frontend: str) -> GateSession:  # noqa: ARG002 - the driver's protocol
         """The borrower's way through the gate."""
-        return borrower().gate_session
+        return borrower().gate_session.beside()
 
 
 def borrower() -> Lane:

@@ -124,7 +124,8 @@ class GatedSession(Session):
         try:
             return super()._execute_internal(prepared, *args, **kwargs)
         except DBAPIError as error:
-            # The rights were read anew on the way: what is hidden is other columns now.
+            # The rights changed on the way: what is hidden is other columns now.
+            self._ask()
             again = self._lane.outlook(subject.registry)
             if again is outlook or not isinstance(error.orig, UndefinedColumn):
                 raise

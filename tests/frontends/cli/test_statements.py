@@ -160,7 +160,10 @@ def test_decisions_are_recorded(run: Run, bank: Bank, tmp_path: Path) -> None:
     log = tmp_path / "audit.jsonl"
     run(f"query {bank.options} {AS_ADVISER} --audit {log}", "SELECT 1 FROM bank.customers LIMIT 1")
     run(f"query {bank.options} {AS_ADVISER} --audit {log}", "SELECT 1 FROM bank.nothing")
-    assert [json.loads(line)["outcome"] for line in log.read_text().splitlines()] == ["permitted", "refused"]
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    decisions = [each["statement"]["outcome"] for each in entries if each["kind"] == "decision"]
+    assert decisions == ["permitted", "refused"]
+    assert [each["result"]["rows"] for each in entries if each["kind"] == "completion"] == [1]
 
 
 def test_explain_prints_sql_that_is_valid(run: Run, bank: Bank) -> None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum
 
+from datagate.audit import Completion
 from datagate.errors import Refused
 from datagate.model.caller import Caller
 
@@ -39,12 +40,14 @@ class Admitted:
     caller_parameters: int
     assumptions: frozenset[Assumption] = frozenset()
     shows_rows: bool = True
+    copies: bool = False
 
 
 @dataclass(slots=True)
 class StandInSession:
     regions: tuple[str, ...]
     seen: list[str] = field(default_factory=list)
+    cursors: list[str] = field(default_factory=list)
     refreshed: int = 0
 
     def admit(self, text: str, *, assuming: bool = True) -> Admitted:
@@ -61,8 +64,29 @@ class StandInSession:
         text = text if assuming else f"{text} -- fenced"
         return Admitted(StatementKind.QUERY, text, (self.regions,) if count else (), used, assumptions)
 
+    @property
+    def recorded(self) -> str | None:
+        return None
+
+    def complete(self, recorded: str | None, completion: Completion) -> None:
+        assert recorded is None
+        assert completion.microseconds >= 0
+
+    def keyed(self, table: int) -> tuple[str, int] | None:
+        assert table
+        return None
+
     def refresh(self) -> None:
         self.refreshed += 1
+
+    def opened(self, cursor: str) -> None:
+        self.cursors.append(cursor)
+
+    def failed(self) -> None:
+        """Nothing is kept that could be wrong."""
+
+    def check_cursor(self, cursor: str) -> None:
+        assert cursor in self.cursors
 
 
 @dataclass(slots=True)

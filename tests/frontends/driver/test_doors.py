@@ -118,9 +118,9 @@ def test_refuses_foreign_factories(dsn: str, gate: StandInGate, conn: driver.Con
 
 
 def test_refuses_copy(conn: driver.Connection[Any]) -> None:
-    """COPY is refused before anything is sent."""
-    with pytest.raises(errors.NotSupportedError, match="COPY"):
-        conn.cursor().copy("copy customers to stdout")
+    """What the gate does not say is COPY TO STDOUT is refused before anything is sent."""
+    with pytest.raises(errors.NotSupportedError, match="COPY"), conn.cursor().copy("copy customers to stdout"):
+        pass
     assert conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 

@@ -10,8 +10,8 @@ import pytest
 from psycopg import errors as theirs
 
 from datagate import errors
+from datagate.backends.postgres.faults import Said, tell
 from datagate.frontends import driver
-from datagate.frontends.driver.faults import _tells_nothing_new
 from tests.frontends.driver.conftest import CANARY
 
 # Statement, class, SQLSTATE. Each of them makes PostgreSQL say the canary, which stands in a row or in a function.
@@ -108,11 +108,16 @@ def test_the_statements_own_faults_are_told(conn: driver.Connection[Any], query:
     assert message in str(caught.value)
 
 
+def told(state: str, message: str, asked: str) -> bool:
+    """Whether a message that came with a position passes as it is."""
+    return tell(Said(state, message, at_text=True, within=False), asked).message == message
+
+
 def test_names_that_the_caller_did_not_write_are_withheld() -> None:
     """A policy's own columns and functions may be wrong too; their names are hidden ones."""
     asked = "select id from customers"
-    assert _tells_nothing_new("42703", 'column "id" does not exist', asked)
-    assert _tells_nothing_new("42703", "column customers.id does not exist", asked)
+    assert told("42703", 'column "id" does not exist', asked)
+    assert told("42703", "column customers.id does not exist", asked)
     for state, message in (
         ("42703", 'column "risk" does not exist'),
         ("42703", 'column "reference" does not exist'),
@@ -126,7 +131,7 @@ def test_names_that_the_caller_did_not_write_are_withheld() -> None:
         ("99999", "division by zero"),
         ("42703", "Spalte id existiert nicht"),
     ):
-        assert not _tells_nothing_new(state, message, asked), message
+        assert not told(state, message, asked), message
 
 
 def test_notices_are_neutral(conn: driver.Connection[Any]) -> None:
@@ -158,7 +163,7 @@ def test_a_lost_connection_is_told_without_the_servers_words(conn: driver.Connec
 
 def test_every_class_of_psycopgs_has_ours() -> None:
     """Each SQLSTATE that psycopg knows is translated to PEP 249's class of the same name, with its own SQLSTATE."""
-    from datagate.frontends.driver.faults import from_server
+    from datagate.backends.postgres.faults import from_server
 
     bases = [
         "DataError",

@@ -157,13 +157,6 @@ def test_nothing_is_read_again_without_a_change(market: Market) -> None:
         assert len(market.sink.records) == seen
 
 
-def test_a_state_without_epochs_of_consents_is_refused(market: Market) -> None:
-    """Where the state cannot tell that consents changed, sessions do not work, and say what to do."""
-    market.sql("DROP TRIGGER consents_update ON datagate.consents")
-    with market.Session(caller=CLERK) as session, pytest.raises(errors.OperationalError, match="datagate init"):
-        session.get(Person, 2)
-
-
 def test_other_mandates(market: Market) -> None:
     """Each caller's session follows his own rights only."""
     helper = replace(CALLERS["errand"], mandate=None, principal=CALLERS["errand"].actor.id)

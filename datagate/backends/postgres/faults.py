@@ -5,11 +5,19 @@ PostgreSQL quotes values in its messages (``invalid input syntax for type intege
 primary message may pass, only for SQLSTATEs where it speaks of the statement and not of rows, and only if each of its
 words is either the server's fixed wording or stands in the caller's own text. All else is replaced (PostgreSQL
 appendix A lists the codes).
+
+Two signs tell the statement's own faults from those of rows and of functions: what the server finds while it reads the
+text has a position and no CONTEXT; what a function, a trigger or a parameter caused has a CONTEXT. Where the caller's
+guess at a hidden name or value stands in his text, the one would confirm it and so is withheld, the other repeats him.
+
+A frontend that has psycopg's errors calls :func:`from_server`; one that has the fields of an ErrorResponse calls
+:func:`tell`.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import psycopg
 from psycopg.errors import CancellationTimeout, ConnectionTimeout, Diagnostic, PipelineAborted
@@ -75,6 +83,9 @@ _ABOUT_THE_STATEMENT = frozenset(
     }
 )
 
+# Messages that quote a value: the caller's own where the server met it while it read the text, else a row's.
+_QUOTES_A_LITERAL = frozenset({"22003", "22007", "22008", "22009", "22P02", "22023", "2201B"})
+
 # Messages that are one fixed sentence; the data may decide whether they come, but not what they say.
 _FIXED_SENTENCE = frozenset(
     {
@@ -103,16 +114,24 @@ _FIXED_SENTENCE = frozenset(
 )
 
 _NEUTRAL = {
+    "21000": "a subquery gives more rows than may stand there, or a row would be changed twice",
     "22001": "a string is too long for its type",
     "22003": "a number is out of range for its type",
     "22007": "a text is no valid date or time",
     "22008": "a date or time is out of range",
+    "22011": "a substring cannot have that length",
+    "22012": "a division by zero",
+    "22021": "a text has bytes that are no character",
+    "22023": "an argument has a value that it may not have",
+    "2201B": "a regular expression is not valid",
+    "2202E": "array subscripts or dimensions do not fit",
     "22P02": "a text is no valid value of the type that it is converted to",
     "42601": "the statement has a syntax error",
     "23502": "a column that may not be null would be null",
     "23503": "a foreign key would point to no row",
     "23505": "a unique key would occur twice",
-    "23514": "a check constraint would be violated",
+    "23514": "a check constraint would be violated, or no partition would take the row",
+    "23P01": "an exclusion constraint would be violated",
     "42501": "the database role of the gate may not do this; its owner can grant it",
     "08": "the connection to the server failed; connect again",
     "0A": "the server does not support this statement",
@@ -158,12 +177,35 @@ _WORDING = frozenset(
     conflict count cte depth division distinct except having intersect nested option prepared progress share sort string
     bigint bit bytea character char cidr date daterange double inet int4range int8range interval json jsonb jsonpath
     macaddr money name numeric numrange oid point precision real smallint text time timestamp timestamptz tsquery
-    tsrange tstzrange tsvector uuid varchar varying xid xml zone anyarray anyelement anycompatible regclass regtype
+    tsrange tstzrange tsvector uuid varchar varying xid xml zone anyarray position anyelement anycompatible
+    regclass regtype
     """.split()
 )
 _WORD = re.compile(r"[\w$]+")
 _DOTTED = re.compile(r"[\w$]+(?:\.[\w$]+)+")
 _QUOTED = re.compile(r'"([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the server said, as far as it matters.
+
+    ``message``: the primary one. ``at_text``: whether it came with a position in the text that was sent (field P).
+    ``within``: whether it came with a CONTEXT or an internal query (fields W, q).
+    """
+
+    sqlstate: str
+    message: str
+    at_text: bool
+    within: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the caller is told: a message, and the position in the caller's own text, counted from one."""
+
+    message: str
+    position: int | None
 
 
 def from_server(error: psycopg.Error, asked: str) -> errors.Error:
@@ -178,7 +220,8 @@ def from_server(error: psycopg.Error, asked: str) -> errors.Error:
     if state == RIGHTS_CHANGED:
         return kind("the caller's rights changed while the transaction was open; roll back and run it again")
     if state is not None:
-        return kind(_message(state, error.diag.message_primary or "", asked), sqlstate=state)
+        told = tell(_said(error.diag, state), asked)
+        return kind(told.message, sqlstate=state, position=told.position)
     if isinstance(error, psycopg.OperationalError) and not _own_words(error):
         return kind(_LOST)
     if error.pgresult is not None:
@@ -195,8 +238,8 @@ def from_connecting(error: psycopg.Error) -> errors.Error:
 def quiet_notice(diagnostic: Diagnostic, asked: str) -> Diagnostic:
     """A notice with nothing in it but severity, SQLSTATE and a safe message."""
     state = diagnostic.sqlstate or "00000"
-    primary = diagnostic.message_primary or ""
-    message = primary if _tells_nothing_new(state, primary, asked) else f"a notice from the server (SQLSTATE {state})"
+    said = _said(diagnostic, state)
+    message = said.message if _tells_nothing_new(said, asked) else f"a notice from the server (SQLSTATE {state})"
     fields = {
         DiagnosticField.SEVERITY: diagnostic.severity,
         DiagnosticField.SEVERITY_NONLOCALIZED: diagnostic.severity_nonlocalized,
@@ -220,21 +263,52 @@ def _own_words(error: psycopg.Error) -> bool:
     return isinstance(error, PipelineAborted | ConnectionTimeout | CancellationTimeout)
 
 
-def _message(state: str, primary: str, asked: str) -> str:
-    if _tells_nothing_new(state, primary, asked):
-        return primary
-    neutral = _NEUTRAL.get(state) or _NEUTRAL.get(state[:2], _NEUTRAL_REST)
-    return f"{neutral} (SQLSTATE {state}; the server's own words are withheld, since they may quote hidden values)"
+def _said(diagnostic: Diagnostic, state: str) -> Said:
+    return Said(
+        sqlstate=state,
+        message=diagnostic.message_primary or "",
+        at_text=diagnostic.statement_position is not None,
+        within=diagnostic.context is not None or diagnostic.internal_query is not None,
+    )
 
 
-def _tells_nothing_new(state: str, primary: str, asked: str) -> bool:
+def tell(said: Said, asked: str) -> Told:
+    """What the caller may be told of a server's error.
+
+    Args:
+        said: What the server said.
+        asked: The caller's own text, in engine style.
+    """
+    if _tells_nothing_new(said, asked):
+        return Told(said.message, _position(said.message, asked) if said.at_text else None)
+    neutral = _NEUTRAL.get(said.sqlstate) or _NEUTRAL.get(said.sqlstate[:2], _NEUTRAL_REST)
+    withheld = "the server's own words are withheld, since they may quote hidden values"
+    return Told(f"{neutral} (SQLSTATE {said.sqlstate}; {withheld})", None)
+
+
+def _position(message: str, asked: str) -> int | None:
+    """Where the caller wrote what the message names, if it names one thing and he wrote it once.
+
+    The server's own position is one of the rewritten text.
+    """
+    named = {*_QUOTED.findall(message), *_DOTTED.findall(_QUOTED.sub(" ", message))} - {""}
+    if len(named) != 1:
+        return None
+    (name,) = named
+    found = [match.start() for match in re.finditer(rf"(?<![\w$]){re.escape(name)}(?![\w$])", asked, re.IGNORECASE)]
+    return found[0] + 1 if len(found) == 1 else None
+
+
+def _tells_nothing_new(said: Said, asked: str) -> bool:
     """Whether the message consists of the server's fixed wording and, at most, words of the caller's own text."""
-    if not primary:
+    state = said.sqlstate
+    if not said.message:
         return False
-    known = frozenset(_WORD.findall(asked.lower())) if state in _ABOUT_THE_STATEMENT else frozenset()
+    repeats = state in _ABOUT_THE_STATEMENT or (state in _QUOTES_A_LITERAL and said.at_text)
+    known = frozenset(_WORD.findall(asked.lower())) if repeats and not said.within else frozenset()
     if not known and state not in _FIXED_SENTENCE:
         return False
-    message = primary.lower()
+    message = said.message.lower()
     named = [word for name in _QUOTED.findall(message) + _DOTTED.findall(message) for word in _WORD.findall(name)]
     rest = _WORD.findall(_DOTTED.sub(" ", _QUOTED.sub(" ", message)))
     return known.issuperset(named) and all(word in known or word in _WORDING for word in rest)

@@ -1,0 +1,251 @@
+"""What the state costs at size: ``python -m benchmarks.scale [--json FILE] [--check] [--quick] [--data-subjects N]``.
+
+Ten million data subjects with an answer for each of five purposes, one million entitlements, 100,000 live mandates
+(`--quick`: a hundredth). A point statement and an analyst's aggregate over all, behind two gates: with policies that
+ask for consent, by an actor under a mandate; and with the same policies without consent, by the principal in person.
+Then what tables and indexes take on the disk, history included.
+
+Which layout consents have is judged by the table "layouts", measured on every run: the same join by hand, but for what
+it reads. Seen with 500,000 (and 2,000,000) data subjects, against the aggregate without consent:
+
+* one table, and an index by (purpose, number) that has all that is asked in it: 2.3 (2.6) times;
+* a table for each purpose: 3.5 (4.9) times, and plain SQL would have to make one for each new purpose;
+* a bitmap, 8,192 data subjects a row: 1.1 (1.3) times. But a yes that ends, begins later, or is limited is no bit, and
+  asking for those in the same condition made it as slow as the table.
+
+The first is kept: every answer counts in it whatever its validity and limits, and plain SQL writes it as it is. The
+bars are missed with it; a bitmap that is kept by triggers, for what holds without end, is the way to meet them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from benchmarks.harness import Nowhere, Report, arguments, begin, by_turns, finish, micro, milli, server, settle
+from benchmarks.plans import Run, runner
+from datagate.backends.postgres.embedded import EmbeddedPostgres
+from datagate.gate import Gate, state_engine
+from datagate.model.caller import Caller
+from datagate.stores.keyring import Keyring
+from datagate.stores.store import StateStore
+
+DATA_SUBJECTS = 10_000_000
+POINT_BAR = 1.2
+AGGREGATE_BAR = 1.5
+PURPOSES = ("analytics", "marketing", "research", "support", "tax")
+IN_PERSON = Caller.of("ana", purpose="analytics")
+DELEGATED = Caller.of("ana", actor="bot", actor_kind="agent", mandate="m-bench", purpose="analytics")
+POINT = "SELECT customer_id, region, balance FROM bench.customers WHERE customer_id = $1"
+AGGREGATE = "SELECT region, count(*), avg(balance) FROM bench.customers GROUP BY region ORDER BY region"
+
+_WORDS = f"""
+purposes: {{{", ".join(f"{purpose}: For {purpose}." for purpose in PURPOSES)}}}
+roles: {{analyst: Works with figures.}}
+attributes: {{regions: "text[]"}}
+tags: {{plain: Nothing about a person., financial: Money.}}
+scopes:
+  figures:
+    why: Somebody else works with the figures.
+    relations:
+      bench.customers: {{columns: all}}
+"""
+_POLICY = """
+relation: bench.customers
+owner: bench@bank.example
+why: Analysts see customers of their regions.
+data_subject: customer_id
+columns: {customer_id: plain, full_name: plain, region: plain, balance: financial}
+rules:
+  - permit: figures
+    to: {role: analyst}
+    for: [analytics]
+    rows: region = ANY(:principal.regions)
+    consent: required
+    show: [customer_id, region, balance]
+    masks: {balance: {round: 1000}}
+"""
+
+_CUSTOMERS = """
+CREATE SCHEMA bench;
+CREATE TABLE bench.customers AS
+SELECT i AS customer_id, 'name ' || i AS full_name, (ARRAY['EU', 'US', 'APAC', 'LATAM'])[1 + i % 4] AS region,
+       (i * 7919 % 100000)::numeric(14, 2) AS balance
+  FROM generate_series(1::bigint, {count}) AS i;
+ALTER TABLE bench.customers ADD PRIMARY KEY (customer_id);
+"""
+# Four in five said yes, one in ten of them for a time that is not over, one in seven for a time that is.
+_CONSENTS = """
+INSERT INTO datagate.consents (data_subject, purpose, granted, valid_from, valid_until)
+SELECT i::text, '{purpose}', i % 5 <> 0, timestamptz '2020-01-01 00:00+00',
+       CASE WHEN i % 7 = 0 THEN timestamptz '2024-01-01 00:00+00' WHEN i % 10 = 1 THEN timestamptz '2090-01-01 00:00+00'
+       END
+  FROM generate_series(1::bigint, {count}) AS i
+"""
+_ENTITLEMENTS = """
+INSERT INTO datagate.entitlements (principal, kind, name, value, valid_from)
+SELECT 'p' || i, 'attribute', 'regions', '["EU"]', timestamptz '2020-01-01 00:00+00'
+  FROM generate_series(1, {count}) AS i
+"""
+_MANDATES = """
+INSERT INTO datagate.mandates
+  (mandate_id, principal, holder, scope, parameters, purposes, valid_from, sub_delegable)
+SELECT 'm' || i, 'p' || i, 'h' || i % 1000, 'figures', '{{}}', '["analytics"]', timestamptz '2020-01-01 00:00+00', 0
+  FROM generate_series(1, {count}) AS i
+"""
+_INDEXES = ("consents_by_purpose", "consents_by_number")
+_SIZES = """
+SELECT c.relname, c.relkind = 'i', pg_relation_size(c.oid), greatest(c.reltuples, 0)::bigint FROM pg_class AS c
+ WHERE c.relnamespace = 'datagate'::regnamespace AND c.relkind IN ('r', 'i') AND pg_relation_size(c.oid) > 1000000
+ ORDER BY c.relkind DESC, 3 DESC
+"""
+
+_PARTITION = """
+CREATE TABLE bench.partition AS SELECT data_subject_number AS number, granted, valid_from, valid_until
+  FROM datagate.consents WHERE purpose = 'analytics';
+CREATE UNIQUE INDEX ON bench.partition (number) INCLUDE (granted, valid_from, valid_until);
+"""
+_BITMAP = """
+CREATE TABLE bench.bitmap AS
+SELECT block, decode(string_agg(lpad(to_hex(bits), 2, '0'), '' ORDER BY byte), 'hex') AS yes
+  FROM (SELECT i >> 13 AS block, (i & 8191) >> 3 AS byte,
+               coalesce(sum(CASE WHEN i % 5 <> 0 AND i % 7 <> 0 AND i <= {count} THEN 1 << (i & 7)::int END), 0) AS bits
+          FROM generate_series(0::bigint, (({count} >> 13) + 1) * 8192 - 1) AS i GROUP BY 1, 2) AS bytes
+ GROUP BY block;
+ALTER TABLE bench.bitmap ADD PRIMARY KEY (block);
+"""
+_LIVE = (
+    "k.granted AND k.valid_from <= statement_timestamp()"
+    " AND (k.valid_until IS NULL OR k.valid_until > statement_timestamp())"
+)
+LAYOUTS = {
+    "no consent": "true",
+    "one table": "EXISTS (SELECT FROM datagate.consents AS k WHERE k.purpose = 'analytics'"
+    f" AND k.data_subject_number = g.customer_id AND {_LIVE})",
+    "partition": f"EXISTS (SELECT FROM bench.partition AS k WHERE k.number = g.customer_id AND {_LIVE})",
+    "bitmap": "EXISTS (SELECT FROM bench.bitmap AS k WHERE k.block = g.customer_id >> 13"
+    " AND get_bit(k.yes, (g.customer_id & 8191)::int) <> 0)",
+}
+_BY_HAND = (
+    "SELECT region, count(*), avg(round(balance, -3)) FROM bench.customers AS g WHERE region = ANY(ARRAY['EU', 'US'])"
+    " AND {consent} GROUP BY region ORDER BY region"
+)
+
+
+def create(running: EmbeddedPostgres, data_subjects: int, report: Report) -> str:
+    """The customers, and the state at size."""
+    dsn = running.create_database("scale")
+    store = StateStore(state_engine(dsn))
+    store.create()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(_CUSTOMERS.format(count=data_subjects).encode())
+        # Loaded as a migration would: indexes that no constraint needs are made afterwards.
+        found = connection.execute(
+            "SELECT indexdef FROM pg_indexes WHERE schemaname = 'datagate' AND indexname = ANY(%s)", (list(_INDEXES),)
+        ).fetchall()
+        for index in _INDEXES:
+            connection.execute(f"DROP INDEX datagate.{index}".encode())
+        for purpose in PURPOSES:
+            connection.execute(_CONSENTS.format(purpose=purpose, count=data_subjects).encode())
+        for (definition,) in found:
+            connection.execute(str(definition).encode())
+        connection.execute(_ENTITLEMENTS.format(count=data_subjects // 10).encode())
+        connection.execute(_MANDATES.format(count=data_subjects // 100).encode())
+    store.grant_role("ana", "analyst")
+    store.grant_attribute("ana", "regions", ("EU", "US"))
+    store.issue_mandate("ana", "bot", "figures", purposes=["analytics"], mandate_id="m-bench")
+    settle(dsn)
+    sizes = report.table("sizes", "What the state takes on the disk", "what", "rows", "megabytes")
+    with psycopg.connect(dsn) as connection:
+        for name, is_index, size, rows in connection.execute(_SIZES.encode()).fetchall():
+            sizes.add(f"{'index ' if is_index else ''}{name}", int(rows), size / 1e6)
+    return dsn
+
+
+@contextmanager
+def policies(*, consent: bool) -> Iterator[Path]:
+    """The policies, with or without ``consent: required``."""
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "datagate.yaml").write_text(_WORDS, encoding="utf-8")
+        text = _POLICY if consent else _POLICY.replace("    consent: required\n", "")
+        (Path(directory) / "customers.yaml").write_text(text, encoding="utf-8")
+        yield Path(directory)
+
+
+def _run(
+    connection: psycopg.Connection[tuple[object, ...]], gate: Gate, caller: Caller, text: str, *own: object
+) -> Run:
+    admitted = gate.session(caller, frontend="benchmark").admit(text)
+    return runner(connection, admitted.text, (*own, *admitted.parameters))
+
+
+def measure(report: Report, dsn: str, data_subjects: int, rounds: int) -> None:
+    """The two statements behind the two gates."""
+    table = report.table(
+        "statements", f"{data_subjects:,} data subjects, {len(PURPOSES)} purposes each", "statement",
+        "without", "with consent and mandate", "ratio",
+    )  # fmt: skip
+    keyring = Keyring.ephemeral(os.urandom)
+    with (
+        policies(consent=False) as free_policies,
+        policies(consent=True) as bound_policies,
+        psycopg.connect(dsn, autocommit=True, prepare_threshold=0) as connection,
+    ):
+        free = Gate.open(dsn, policies=free_policies, keyring=keyring, audit=Nowhere())
+        bound = Gate.open(dsn, policies=bound_policies, keyring=keyring, audit=Nowhere())
+        # One whose region is seen and who consents.
+        for name, text, own, bar, each in (
+            ("point, us", POINT, (data_subjects // 2 - data_subjects // 2 % 140 + 1,), POINT_BAR, 50),
+            ("aggregate, ms", AGGREGATE, (), AGGREGATE_BAR, 1),
+        ):
+            runs = {
+                "without": _run(connection, free, IN_PERSON, text, *own),
+                "with": _run(connection, bound, DELEGATED, text, *own),
+            }
+            assert all(run() for run in runs.values())
+            timings = by_turns(runs, rounds=rounds * (5 if each > 1 else 1), each=each)
+            ratio = timings["with"].median / timings["without"].median
+            spell = micro if each > 1 else milli
+            table.add(name, spell(timings["without"].median), spell(timings["with"].median), ratio)
+            report.bar(name, ratio, bar)
+
+
+def measure_layouts(report: Report, dsn: str, data_subjects: int, rounds: int) -> None:
+    """The analyst's aggregate by hand over each layout."""
+    table = report.table("layouts", "Layouts of consents, the aggregate by hand", "layout", "ms", "ratio")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(_PARTITION.encode())
+        connection.execute(_BITMAP.format(count=data_subjects).encode())
+        settle(dsn)
+        runs = {name: runner(connection, _BY_HAND.format(consent=text)) for name, text in LAYOUTS.items()}
+        timings = by_turns(runs, rounds=rounds)
+        least = timings["no consent"].median
+        for name, timing in timings.items():
+            table.add(name, milli(timing.median), timing.median / least)
+
+
+def main() -> int:
+    """Measure, print, judge."""
+    parser = arguments(__doc__)
+    parser.add_argument("--data-subjects", type=int, default=0, help="how many; ten million, or 100,000 with --quick")
+    options = parser.parse_args()
+    report = begin("scale")
+    data_subjects = options.data_subjects or (DATA_SUBJECTS // 100 if options.quick else DATA_SUBJECTS)
+    with server(options.postgres) as running:
+        report.about["server"] = f"PostgreSQL {running.version}, Unix socket"
+        dsn = create(running, data_subjects, report)
+        rounds = 5 if options.quick else 9
+        measure(report, dsn, data_subjects, rounds)
+        measure_layouts(report, dsn, data_subjects, rounds)
+        running.drop_database("scale")
+    return finish(report, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
