@@ -15,7 +15,7 @@
             │   ├── StatementSyntaxError   42601
             │   ├── UndefinedRelation      42P01, also for a denied relation
             │   ├── UndefinedColumn        42703, also for a hidden column
-            │   └── Refused                42501, not permitted
+            │   └── Refused                42501, not permitted; RowGone
             ├── NotSupportedError    0A000
             │   └── UnsupportedConstruct; SeveralStatements
             └── RightsChanged        40001, run the transaction again
@@ -135,6 +135,10 @@ class Refused(ProgrammingError):
     """The statement asks for what is not permitted."""
 
     sqlstate = "42501"
+
+
+class RowGone(Refused):
+    """The row of an object that a session holds was deleted, or is no longer in the caller's sight. Query again."""
 
 
 class NotSupportedError(DatabaseError):

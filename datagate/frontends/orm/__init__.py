@@ -13,7 +13,6 @@ from sqlalchemy.orm import sessionmaker
 
 from datagate.errors import InterfaceError
 from datagate.frontends.orm.engine import GatedEngine, gate_engine
-from datagate.frontends.orm.faults import RowGone
 from datagate.frontends.orm.session import GatedSession, masked_columns
 from datagate.frontends.orm.session_async import AsyncGatedSession
 from datagate.gate import Gate
@@ -53,7 +52,6 @@ __all__ = [
     "AsyncGatedSession",
     "GatedEngine",
     "GatedSession",
-    "RowGone",
     "gate_engine",
     "gated_sessionmaker",
     "masked_columns",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from datagate.errors import Refused, UndefinedColumn
+from datagate.errors import RowGone, UndefinedColumn
 
 
-class RowGone(Refused, ObjectDeletedError):
-    """An object's row is not there for the caller any more: deleted, or no longer in his sight. Query again."""
+class ObjectGone(RowGone, ObjectDeletedError):
+    """`RowGone`, as programs written for SQLAlchemy catch it."""
 
     code = None
 
@@ -24,16 +22,6 @@ class RowGone(Refused, ObjectDeletedError):
 
     def __str__(self) -> str:
         return self.message
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_row_gone, (self.message,))
-
-
-def _row_gone(message: str) -> RowGone:
-    found = RowGone("")
-    found.message = message
-    found.args = (message,)
-    return found
 
 
 def hidden(prop: object) -> UndefinedColumn:

@@ -186,7 +186,7 @@ class GatedSession(Session):
         try:
             return attribute.impl.get(state, state.dict)
         except ObjectDeletedError:
-            fault: Exception = faults.RowGone(f"{state.mapper.class_.__name__} {state.key[1]}")
+            fault: Exception = faults.ObjectGone(f"{state.mapper.class_.__name__} {state.key[1]}")
         except (MissingGreenlet, StatementError) as error:
             if not let_go or not isinstance(getattr(error, "orig", error), MissingGreenlet):
                 raise

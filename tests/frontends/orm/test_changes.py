@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import exc as orm_exc
 
 from datagate import errors
-from datagate.errors import DatagateError
-from datagate.frontends.orm import RowGone, masked_columns
+from datagate.errors import DatagateError, RowGone
+from datagate.frontends.orm import masked_columns
 from datagate.gate import Gate
 from datagate.model.caller import Caller
 from fixtures.market.callers import CALLERS, CLERK, SELLER
