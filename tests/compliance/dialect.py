@@ -20,7 +20,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from datagate.backends.postgres.catalog import read_catalog
 from datagate.errors import PolicyError
 from datagate.frontends.driver.dialect import DatagateDialect
-from datagate.gate import Admitted, Gate, GateSession, state_engine
+from datagate.gate import Gate, GateSession, state_engine
 from datagate.model.caller import Caller
 from datagate.model.catalog import RelationKind
 from datagate.stores.store import StateStore
@@ -55,7 +55,7 @@ class Keeper:
         """The gate's."""
         return self.gate.session_settings
 
-    def session(self, caller: Caller, *, frontend: str) -> Session:
+    def session(self, caller: Caller, *, frontend: str) -> Any:
         """What asks the gate as it is."""
         return Session(self, caller, frontend)
 
@@ -92,17 +92,12 @@ class Session:
         self._inner: GateSession | None = None
         self._of: Gate | None = None
 
-    def admit(self, text: str, *, assuming: bool = True) -> Admitted:
+    def __getattr__(self, name: str) -> Any:
         """As the gate does now."""
         gate = self._keeper.gate
         if self._inner is None or self._of is not gate:
             self._inner, self._of = gate.session(self._caller, frontend=self._frontend), gate
-        return self._inner.admit(text, assuming=assuming)
-
-    def refresh(self) -> None:
-        """Forget facts."""
-        if self._inner is not None:
-            self._inner.refresh()
+        return getattr(self._inner, name)
 
 
 _KEEPERS: dict[str, Keeper] = {}
