@@ -27,6 +27,7 @@ from datagate.errors import (
     ProtocolViolation,
     Refused,
     RightsChanged,
+    RowGone,
     SeveralStatements,
     StateError,
     StatementSyntaxError,
@@ -53,6 +54,14 @@ if TYPE_CHECKING:
         TableSink,
     )
     from datagate.frontends.driver import AsyncConnection, Connection, connect, connect_async
+    from datagate.frontends.orm import (
+        AsyncGatedSession,
+        GatedEngine,
+        GatedSession,
+        gate_engine,
+        gated_sessionmaker,
+        masked_columns,
+    )
     from datagate.gate import Gate, Reloaded, Why
     from datagate.identity import JwksFile, JwksUrl, JwtVerifier
     from datagate.stores import EntitlementKind, StateStore
@@ -68,6 +77,7 @@ __all__ = [
     "Actor",
     "ActorKind",
     "AsyncConnection",
+    "AsyncGatedSession",
     "AuditRecord",
     "AuditUnavailable",
     "Caller",
@@ -81,6 +91,8 @@ __all__ = [
     "EntitlementKind",
     "Error",
     "Gate",
+    "GatedEngine",
+    "GatedSession",
     "HmacKey",
     "IntegrityError",
     "InterfaceError",
@@ -102,6 +114,7 @@ __all__ = [
     "Refused",
     "Reloaded",
     "RightsChanged",
+    "RowGone",
     "SeveralStatements",
     "Sink",
     "StateError",
@@ -120,16 +133,22 @@ __all__ = [
     "apilevel",
     "connect",
     "connect_async",
+    "gate_engine",
+    "gated_sessionmaker",
+    "masked_columns",
     "paramstyle",
     "threadsafety",
 ]
 
 _HOMES = {
     "AsyncConnection": "datagate.frontends.driver",
+    "AsyncGatedSession": "datagate.frontends.orm",
     "AuditRecord": "datagate.audit",
     "Connection": "datagate.frontends.driver",
     "EntitlementKind": "datagate.stores",
     "Gate": "datagate.gate",
+    "GatedEngine": "datagate.frontends.orm",
+    "GatedSession": "datagate.frontends.orm",
     "JsonLinesSink": "datagate.audit",
     "JwksFile": "datagate.identity",
     "JwksUrl": "datagate.identity",
@@ -147,6 +166,9 @@ _HOMES = {
     "Why": "datagate.gate",
     "connect": "datagate.frontends.driver",
     "connect_async": "datagate.frontends.driver",
+    "gate_engine": "datagate.frontends.orm",
+    "gated_sessionmaker": "datagate.frontends.orm",
+    "masked_columns": "datagate.frontends.orm",
 }
 
 

@@ -16,7 +16,7 @@
             │   ├── StatementSyntaxError   42601
             │   ├── UndefinedRelation      42P01, also for a denied relation
             │   ├── UndefinedColumn        42703, also for a hidden column
-            │   ├── Refused                42501, not permitted
+            │   ├── Refused                42501, not permitted; RowGone
             │   └── TokenRefused           28000, a token that names no caller
             ├── NotSupportedError    0A000
             │   └── UnsupportedConstruct; SeveralStatements
@@ -149,6 +149,10 @@ class TokenRefused(ProgrammingError):
     """A token that names no caller; why, is for the audit alone (RFC 6750, 3.1)."""
 
     sqlstate = "28000"
+
+
+class RowGone(Refused):
+    """The row of an object that a session holds was deleted, or is no longer in the caller's sight. Query again."""
 
 
 class NotSupportedError(DatabaseError):

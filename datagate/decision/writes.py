@@ -63,6 +63,11 @@ def insertable(seen: Decision, decided: Decision, columns: Iterable[str], *, ret
     return all_of(decided.filter, *_cells(seen, decided, columns), *shown)
 
 
+def never_raw(column: ColumnDecision) -> bool:
+    """Whether there is no row in which the column is certainly shown as it is."""
+    return _raw_rows(column) is None
+
+
 def _cells(seen: Decision, decided: Decision, columns: Iterable[str]) -> list[Filter]:
     wanted = set(columns)
     out = [each.when for each in decided.writes if each.name in wanted]

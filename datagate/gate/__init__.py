@@ -6,6 +6,7 @@ text of an :class:`Admitted`.
 
 from datagate.backends.postgres.statements import StatementKind
 from datagate.gate.admitted import Admitted, Explained
+from datagate.gate.footing import Footing, Sight
 from datagate.gate.opening import Gate, check_against, state_engine
 from datagate.gate.reloading import Reloaded
 from datagate.gate.session import GateSession
@@ -15,10 +16,12 @@ __all__ = [
     "Admitted",
     "Condition",
     "Explained",
+    "Footing",
     "Gate",
     "GateSession",
     "Inquiry",
     "Reloaded",
+    "Sight",
     "StatementKind",
     "Why",
     "WhyCell",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from datagate.backends.postgres.catalog_guards import CatalogGuards
@@ -65,11 +66,19 @@ class Rights:
     def __init__(self, shared: Shared, caller: Caller) -> None:
         self.shared = shared
         self.caller = caller
+        self.policies = shared.policies
         self.instant = shared.instant()
         self.facts: Facts = _ending(shared.state.facts(caller, self.instant), caller, self.instant)
         self._decisions: dict[tuple[RelationName, Action], Decision] = {}
         self.catalog_guards = CatalogGuards(shared.catalog, self.visible_columns, self.sees_through)
         self.standing = self._standing()
+
+    @cached_property
+    def answered(self) -> tuple[Purpose, ...]:
+        """The purposes for which an answer of a data subject can change what the caller sees."""
+        tree, purpose = self.policies.purposes, self.caller.purpose
+        asked = any(rule.consent for policy in self.policies.relations.values() for rule in policy.rules)
+        return tree.chain(purpose) if asked and purpose is not None and purpose in tree.parents else ()
 
     def decision(self, relation: RelationName, action: Action = Action.SELECT) -> Decision:
         """The decision on an action on a relation that has a policy."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import uuid4
 from weakref import ref
 
@@ -19,12 +19,13 @@ from datagate.errors import (
     Refused,
     RightsChanged,
     SeveralStatements,
-    StatementSyntaxError,
     UndefinedRelation,
 )
 from datagate.gate.admitted import Admitted, Explained
+from datagate.gate.footing import Footing, Sight, acting_for, sighted
 from datagate.gate.kept import Kept
 from datagate.gate.lookout import Flight, Pledge, Stake
+from datagate.gate.recording import chain_of, reason_of
 from datagate.gate.rights import CALLER_LEVEL, Rights
 from datagate.gate.shared import Road, Shared, keep
 from datagate.gate.walk import Walk
@@ -39,6 +40,13 @@ _RECORDED: ContextVar[str | None] = ContextVar("recorded", default=None)
 """Of this thread or task: several may share a session, and each completes what it had admitted itself."""
 
 
+@dataclass(slots=True)
+class _Held:
+    """The rights of one session, on all of its connections."""
+
+    rights: Rights | None = None
+
+
 class GateSession:
     """One caller's way through the gate; the caller is fixed."""
 
@@ -48,7 +56,8 @@ class GateSession:
         self._caller = caller
         self._frontend = frontend
         self._client = client
-        self._rights: Rights | None = None
+        self._held = _Held()
+        self._admitted_by: Rights | None = None
         self._id = str(uuid4())
         self._used: frozenset[MandateId] = frozenset()
         self._admitted: dict[tuple[str, bool], tuple[Admitted, AuditRecord]] = {}
@@ -110,6 +119,56 @@ class GateSession:
         self._rights = None
         self._admitted = {}
 
+    @property
+    def _rights(self) -> Rights | None:
+        return self._held.rights
+
+    @_rights.setter
+    def _rights(self, rights: Rights | None) -> None:
+        self._held.rights = rights
+
+    def beside(self) -> GateSession:
+        """The same session over another connection, with what it keeps there: cursors, prepared queries."""
+        out = GateSession(self._gate, self._caller, self._frontend, self._client)
+        out._id, out._held, out._used = self._id, self._held, self._used
+        return out
+
+    @property
+    def caller(self) -> Caller:
+        """Whose way it is."""
+        return self._caller
+
+    def footing(self) -> Footing:
+        """What the caller's sight stands on by now, asked of the state; facts that have changed are forgotten."""
+        self._follow()
+        rights, shared = self._current_rights(), self._shared
+        beat = shared.pulse.beat(rights.facts.epoch.parties, rights.answered)
+        ended = rights.facts.valid_until is not None and rights.facts.valid_until <= beat.instant
+        if ended or beat.parties != rights.facts.epoch.value:
+            self.refresh()
+            rights = self._current_rights()
+        turns = [each for each in (beat.turn, rights.facts.valid_until) if each is not None]
+        return Footing(shared.policies.version, beat.parties, beat.consents, min(turns, default=None))
+
+    def rights_mark(self) -> object:
+        """Another object whenever the caller's rights were read anew; nothing is asked if they are known."""
+        self._follow()
+        return self._current_rights()
+
+    def sight(self, schema: str | None, name: str) -> Sight | None:
+        """How the caller sees a relation; None: it does not exist for him."""
+        self._follow()
+        return sighted(self._current_rights(), schema, name)
+
+    def acting_for(self, mandate_id: str, *, purpose: str | None = None) -> Caller:
+        """The caller under a mandate that he holds; under one already, only a mandate handed on from that.
+
+        Raises:
+            Refused: there is no such mandate in his hands.
+        """
+        self._follow()
+        return acting_for(self._shared, self._caller, MandateId(mandate_id), purpose)
+
     def opened(self, cursor: str) -> None:
         """Note that a frontend opens a cursor of its own making, under the rights of the statement just admitted."""
         self._kept.open(cursor, self.pledge())
@@ -135,9 +194,10 @@ class GateSession:
         self._stand(pledge.consents)
         return pledge.consents
 
-    def _read_anew(self) -> None:
-        """Forget facts that are no longer in force."""
-        if self._rights is not None and not self._rights.still_current():
+    def _follow(self) -> None:
+        """Go by the policies that are in force now."""
+        self._shared = self._gate.current
+        if self._rights is not None and self._rights.policies is not self._shared.policies:
             self.refresh()
 
     def admit(self, text: str, *, assuming: bool = True) -> Admitted:
@@ -150,13 +210,14 @@ class GateSession:
         Raises:
             DatagateError: what is wrong with the statement, or why it is refused; the refusal has been recorded.
         """
-        if self._gate.current is not self._shared:
-            self._shared = self._gate.current
-            self.refresh()
+        self._follow()
         if not self._shared.state_within or (self._flight is not None and not self._gate.lookout.sound):
             # Statements cannot check a state that lies elsewhere, so it is read anew for each. Nor is anything assumed
             # while nobody hears of changes.
             self.refresh()
+        if self._admitted_by is not self._rights:
+            # Read anew, perhaps by the same session over another connection.
+            self._admitted, self._admitted_by = {}, self._rights
         known = self._admitted.get((text, assuming))
         if known is not None:
             admitted, record = known
@@ -170,10 +231,12 @@ class GateSession:
             # Each of them will be asked for, and recorded, by itself.
             raise
         except DatagateError as error:
-            self._record(text, permitted=False, decisions=(), reason=_reason(error))
+            self._record(text, permitted=False, decisions=(), reason=reason_of(error))
             raise
         record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
         if self._shared.read(text).kind is StatementKind.QUERY and not self._kept.temporary:
+            if self._admitted_by is not self._rights:
+                self._admitted, self._admitted_by = {}, self._rights
             keep(self._admitted, (text, assuming), (explained.admitted, record))
         self._stand(explained.admitted.consents)
         return explained.admitted
@@ -236,9 +299,10 @@ class GateSession:
     def explain(self, text: str, *, assuming: bool = True) -> Explained:
         """What :meth:`admit` would send, and why; nothing is recorded and nothing runs."""
         statement = self._shared.read(text)
-        if statement.fetches or statement.wrapper is not None:
+        known = self._rights
+        if (statement.fetches or statement.wrapper is not None) and known is not None and not known.still_current():
             # What such a statement sends does not check by itself that the facts are in force.
-            self._read_anew()
+            self.refresh()
         rights = self._current_rights()
         if rights.standing is not None:
             refusal = Refused(rights.told)
@@ -326,24 +390,10 @@ class GateSession:
             fingerprint=fingerprint(text),
             normalized=normalized(text),
             client=self._client,
-            chain=_chain(self._rights),
+            chain=chain_of(self._rights),
         )
         self._keep(record)
         return record
 
     def _keep(self, record: AuditRecord) -> None:
         _RECORDED.set(self._shared.audit.record(record, self._shared.recorded_at()))
-
-
-def _reason(error: DatagateError) -> str:
-    """Why it was refused, for the audit: the parser's message would quote the text, and so its literals."""
-    if isinstance(error, StatementSyntaxError):
-        return f"{error.sqlstate}: the text does not parse"
-    return error.audit_reason or error.message
-
-
-def _chain(rights: Rights | None) -> tuple[tuple[str, str], ...]:
-    """Who handed what to whom, from the principal on: the mandate's id and its holder."""
-    if rights is None:
-        return ()
-    return tuple((str(each.id), str(each.holder)) for each in rights.facts.chain)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TypeVar
 
 from datagate.audit import CompletingSink, Sink
@@ -19,6 +20,7 @@ from datagate.model.guard import Guard
 from datagate.model.names import RelationName
 from datagate.model.policy import Action, PolicySet
 from datagate.stores.keyring import Keyring
+from datagate.stores.pulse import Pulse
 from datagate.stores.store import StateStore
 
 CONSENTS = '"datagate"."consents"'
@@ -86,6 +88,11 @@ class Shared:
         self._texts: dict[str, ReadStatement] = {}
         self._owners: dict[str, tuple[Owner, ...]] = {}
         self._guards: dict[tuple[object, ...], Guard] = {}
+
+    @cached_property
+    def pulse(self) -> Pulse:
+        """Tells whether the state changed."""
+        return self.state.pulse()
 
     def instant(self) -> datetime:
         """The instant to decide at: by the clock that also judges what is in force inside statements."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine, Table, delete, exc, text, update
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.dialects import sqlite
@@ -109,6 +111,17 @@ class StateDatabase:
             self._check(connection)
             yield connection
             connection.rollback()
+
+    def detached(self) -> psycopg.Connection[Any]:
+        """A PostgreSQL connection that its taker keeps and closes, in autocommit."""
+        with _our_errors():
+            pooled = self._engine.raw_connection()
+            connection = pooled.driver_connection
+            pooled.detach()
+        if not isinstance(connection, psycopg.Connection):
+            raise OperationalError("the state's engine has to be postgresql+psycopg")
+        connection.autocommit = True
+        return connection
 
     def now(self, connection: Connection) -> datetime:
         """What time it is."""

@@ -286,7 +286,9 @@ def state_reader_statements(quoted_role: str) -> Iterator[str]:
     """What the role that a gate reads facts with needs: all of the state to read, and to count uses; name as above."""
     yield f"GRANT USAGE ON SCHEMA datagate TO {quoted_role}"
     yield f"GRANT SELECT ON ALL TABLES IN SCHEMA datagate TO {quoted_role}"
-    yield f"GRANT EXECUTE ON FUNCTION datagate.{_USES} TO {quoted_role}"
+    for function in (_USES, *movement.READ_BY_CHECK):
+        yield f"GRANT EXECUTE ON FUNCTION datagate.{function} TO {quoted_role}"
+    yield f"GRANT SELECT ON SEQUENCE {', '.join(movement.sequences())} TO {quoted_role}"
 
 
 def _changed(table: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, text
 
-from datagate.errors import OperationalError
+from datagate.errors import InterfaceError, OperationalError
 from datagate.model.caller import Caller
 from datagate.model.facts import Epoch, Facts
 from datagate.model.names import PrincipalId
@@ -19,6 +19,7 @@ from datagate.stores.delegation import Delegating
 from datagate.stores.engine import IDENTITY, Clock, StateDatabase, identity_of
 from datagate.stores.entitling import Entitling
 from datagate.stores.listening import Asking, Listening
+from datagate.stores.pulse import Pulse
 from datagate.stores.signals import POLICIES_CHANNEL, POLICIES_PARTY
 
 
@@ -104,6 +105,12 @@ class StateStore(Entitling, Consenting, Delegating):
         with self._database.writing() as connection:
             connection.execute(text("SELECT datagate.advance_epochs(ARRAY[:party])"), {"party": POLICIES_PARTY})
             connection.execute(text("SELECT pg_catalog.pg_notify(:channel, '')"), {"channel": POLICIES_CHANNEL})
+
+    def pulse(self) -> Pulse:
+        """What tells, often and at once, whether the state changed; InterfaceError where the engine cannot."""
+        if not self._database.is_postgres:
+            raise InterfaceError("only a state on PostgreSQL tells its changes at once")
+        return Pulse(self._database)
 
     def is_current(self, epoch: Epoch) -> bool:
         """Whether nothing changed for these parties; for state that statements cannot check by themselves."""

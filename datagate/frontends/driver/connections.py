@@ -14,7 +14,7 @@ from psycopg.rows import Row, RowFactory, tuple_row
 from datagate.audit import Sink
 from datagate.backends.postgres import faults
 from datagate.frontends.driver.cursors import Cursor, ServerCursor
-from datagate.frontends.driver.guarding import Gated
+from datagate.frontends.driver.lending import Lent, SharedSession
 from datagate.frontends.driver.opening import (
     FRONTEND,
     Gatekeeper,
@@ -31,7 +31,7 @@ from datagate.stores.store import StateStore
 _INTERVAL = 0.1
 
 
-class Connection(Gated[Row], psycopg.Connection[Row]):
+class Connection(Lent[Row], psycopg.Connection[Row]):
     """A psycopg connection for one caller, whose every statement passes the gate.
 
     Open it with `datagate.connect`, or as ``connection_class`` of a ``psycopg_pool.ConnectionPool``.
@@ -123,6 +123,13 @@ class Connection(Gated[Row], psycopg.Connection[Row]):
         super().close()
         if self.closed:
             self.leave_gate()
+
+    def lend(self, session: SharedSession) -> None:
+        """Open the gate for a caller, once nothing is left of the last one; for pools that callers share."""
+        if not self._is_clean_for(session):
+            with self.lock:
+                self.wait(self._clean_gen())
+        self._open_gate(session)
 
     def start_over(self) -> None:
         """Take the transaction back to its beginning."""

@@ -15,7 +15,7 @@ from psycopg.rows import AsyncRowFactory, Row, tuple_row
 from datagate.audit import Sink
 from datagate.backends.postgres import faults
 from datagate.frontends.driver.cursors_async import AsyncCursor, AsyncServerCursor
-from datagate.frontends.driver.guarding import Gated
+from datagate.frontends.driver.lending import Lent, SharedSession
 from datagate.frontends.driver.opening import (
     FRONTEND,
     Gatekeeper,
@@ -32,7 +32,7 @@ from datagate.stores.store import StateStore
 _INTERVAL = 0.1
 
 
-class AsyncConnection(Gated[Row], psycopg.AsyncConnection[Row]):
+class AsyncConnection(Lent[Row], psycopg.AsyncConnection[Row]):
     """A psycopg connection for one caller, whose every statement passes the gate.
 
     Open it with `datagate.connect_async`, or as ``connection_class`` of a ``psycopg_pool.AsyncConnectionPool``.
@@ -126,6 +126,13 @@ class AsyncConnection(Gated[Row], psycopg.AsyncConnection[Row]):
         await super().close()
         if self.closed:
             self.leave_gate()
+
+    async def lend(self, session: SharedSession) -> None:
+        """Open the gate for a caller, once nothing is left of the last one; for pools that callers share."""
+        if not self._is_clean_for(session):
+            async with self.lock:
+                await self.wait(self._clean_gen())
+        self._open_gate(session)
 
     async def start_over(self) -> None:
         """Take the transaction back to its beginning."""

@@ -89,6 +89,8 @@ class GatedServerCursor(GatedCursor[ConnectionType, Row], ServerCursorMixin[Conn
         connection: Gated[Any] = self._conn  # type: ignore[assignment] # connections.py refuses others
         connection.opened(self._name)
         prefix = super()._make_declare_statement(SQL(""))
+        # It may be held beyond the transaction.
+        self._conn.has_session_state = True  # type: ignore[attr-defined] # only Gated ones come here
         return query.declared(prefix.as_bytes(self._conn))  # type: ignore[union-attr] # SQL in, SQL out
 
 

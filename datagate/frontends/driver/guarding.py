@@ -85,6 +85,8 @@ class Gated(psycopg.BaseConnection[Row]):
     _is_first = False
     # Whether a transaction() block has begun in which nothing ran yet.
     _untouched = False
+    # Whether a statement ran that may have left something in the server's session (a setting, a cursor, a lock).
+    has_session_state = False
 
     _revoked = False
     _revoked_until = 0.0
@@ -116,7 +118,10 @@ class Gated(psycopg.BaseConnection[Row]):
         """
         if self._admission is None:
             raise errors.InterfaceError("the connection has no gate; open it with datagate.connect()")
-        return self._admission.admit(query, parameters, self)
+        statement = self._admission.admit(query, parameters, self)
+        if not statement.is_query and statement.sent:
+            self.has_session_state = True
+        return statement
 
     def completed(self, begun: int, rows: int | None, result: pq.abc.PGresult | None) -> None:
         """Record how the last statement of this thread or task ended; ``begun`` is of `perf_counter_ns`."""

@@ -1,0 +1,41 @@
+"""Leaves out of the INSERTs that the ORM makes what nobody gave a value.
+
+For an object without a value for a column the ORM writes NULL, also where the caller may not write that column. Such a
+NULL is not the caller's word: the column is left to the table's own default. What he gave a value stays, and is refused
+if he may not write it; so do INSERTs of his own making.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Insert, Table
+
+from datagate.frontends.orm.outlook import Lane
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def leave_out(
+    connection: Connection, statement: Any, rows: Rows, row: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[Any, Rows, Mapping[str, Any]]:
+    """A listener of ``before_execute``: the statement as it is, its parameters without what was left empty."""
+    lane: Lane | None = getattr(connection.engine, "lane", None)
+    # Only the unit of work brings its own cache of compiled statements.
+    if lane is None or not isinstance(statement, Insert) or "compiled_cache" not in options:
+        return statement, rows, row
+    every = [*rows, row] if row else rows
+    table = statement.table
+    sight = lane.sight(table) if isinstance(table, Table) else None
+    if sight is None or not every:
+        return statement, rows, row
+    refused = [each.key for each in table.c if each.name not in sight.insertable]
+    empty = {key for key in refused if key in every[0] and all(given.get(key) is None for given in every)}
+    if not empty:
+        return statement, rows, row
+    return statement, [_without(given, empty) for given in rows], _without(row, empty)
+
+
+def _without(given: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if key not in keys}

@@ -1,0 +1,3 @@
+"""SQLAlchemy's suite, whole."""
+
+from sqlalchemy.testing.suite import *  # noqa: F403
