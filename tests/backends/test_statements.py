@@ -29,8 +29,6 @@ def test_session_statements(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "word"),
     [
-        ("copy t to stdout", UnsupportedConstruct, "COPY"),
-        ("explain select 1", UnsupportedConstruct, "EXPLAIN"),
         ("create table t (a int)", UnsupportedConstruct, "CREATE TABLE"),
         ("do 'begin end'", UnsupportedConstruct, "DO"),
         ("select 1 into t", UnsupportedConstruct, "SELECT INTO"),
@@ -43,7 +41,7 @@ def test_session_statements(text: str) -> None:
         ("set client_encoding = 'sjis'", Refused, "client_encoding"),
         ("reset all", Refused, "ALL"),
         ("show data_directory", Refused, "data_directory"),
-        ("prepare transaction 'a'", UnsupportedConstruct, "Transaction"),
+        ("prepare transaction 'a'", UnsupportedConstruct, "transaction"),
     ],
 )
 def test_everything_else_is_refused_by_name(text: str, error: type[Exception], word: str) -> None:
