@@ -6,6 +6,7 @@
     ├── Warning                      (PEP 249)
     └── Error                        (PEP 249)
         ├── InterfaceError           08000, misuse of the driver
+        │   └── ProtocolViolation    08P01, the peer's bytes are not the protocol's
         └── DatabaseError
             ├── DataError            22xxx
             ├── OperationalError     08xxx, 53xxx, 57xxx; AuditUnavailable 58030
@@ -68,6 +69,12 @@ class InterfaceError(Error):
     """The driver was misused."""
 
     sqlstate = "08000"
+
+
+class ProtocolViolation(InterfaceError):
+    """What the peer sent is not the wire protocol, or not now."""
+
+    sqlstate = "08P01"
 
 
 class DatabaseError(Error):

@@ -17,6 +17,7 @@ from datagate.backends.postgres.catalog import read_catalog
 from datagate.backends.postgres.examples import run_examples
 from datagate.backends.postgres.guards import quote
 from datagate.backends.postgres.predicate import PostgresPredicates
+from datagate.backends.postgres.settings import check_settings
 from datagate.errors import InterfaceError, PolicyError, TokenRefused
 from datagate.gate.reloading import LOG, FileWatch, Reloaded, told
 from datagate.gate.session import GateSession
@@ -74,7 +75,7 @@ class Gate(Shared):
         with psycopg.connect(dsn, autocommit=True) as connection:
             catalog = read_catalog(connection)
             if isinstance(policies, PolicySet):
-                check_against(policies, catalog)
+                check_against(policies, catalog, connection)
             else:
                 policies = load_proven(Path(policies), catalog, connection)
             store = state if isinstance(state, StateStore) else StateStore(state_engine(state or dsn))
@@ -188,17 +189,22 @@ class Gate(Shared):
 def load_proven(directory: Path, catalog: Catalog, connection: psycopg.Connection[Any]) -> PolicySet:
     """The policies of a directory; PolicyError unless they fit the database and all of their examples hold."""
     source = read_source(directory, PostgresPredicates(catalog.functions))
-    check_against(source.policies, catalog)
+    check_against(source.policies, catalog, connection)
     problems = run_examples(connection, source.policies, source.examples, catalog, datetime.now(UTC))
     if problems:
         raise PolicyError(problems)
     return source.policies
 
 
-def check_against(policies: PolicySet, catalog: Catalog) -> None:
-    """PolicyError with everything in which the policies and the database disagree."""
+def check_against(policies: PolicySet, catalog: Catalog, connection: psycopg.Connection[Any]) -> None:
+    """PolicyError with everything in which the policies and the database disagree.
+
+    The connection is to the catalog's database, and in autocommit mode; what is begun on it is rolled back.
+    """
     functions = check_functions(policies, catalog, PostgresPredicates(catalog.functions))
     problems = [*check_catalog(policies, catalog), *check_types(policies, catalog, masks), *functions]
+    # What does not fit the tables cannot be asked about on a copy of them.
+    problems = problems or check_settings(connection, policies, catalog)
     if problems:
         raise PolicyError(problems)
 

@@ -32,6 +32,7 @@ from datagate.gate.wrapped import explain_wrapper, session_statement
 from datagate.model.caller import Caller
 from datagate.model.decision import Decision, DenyReason
 from datagate.model.names import MandateId, PrincipalId
+from datagate.sql.views import Seen
 from datagate.stores.signals import consent_parties
 
 _RECORDED: ContextVar[str | None] = ContextVar("recorded", default=None)
@@ -263,6 +264,11 @@ class GateSession:
             shows_rows=road.carried.shows_rows,
         )
         return Explained(admitted, bindings, decisions, road.carried.by)
+
+    def exists(self, oid: int) -> bool:
+        """Whether a relation, by its OID in the database, exists for the caller."""
+        found = next((each for each in self._shared.catalog.relations.values() if each.oid == oid), None)
+        return found is not None and self._current_rights().sight(found) is not Seen.NOT
 
     def _current_rights(self) -> Rights:
         if self._rights is None:

@@ -27,7 +27,7 @@ from tests.attacks.test_writes import shops
 __all__ = ["shops"]
 
 Lines = tuple[driver.Connection[Any], driver.Connection[Any]]
-SHORT, LONG = 300, 20_000
+SHORT, LONG = 60, 20_000
 LIMIT = "1500ms"
 _BY_CHANCE = re.compile(
     r"random|uuid|clock|timeofday|now\(|txid|xact|pg_backend|tablesample|limit \d+ offset|limit \d+", re.IGNORECASE

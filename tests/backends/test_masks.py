@@ -40,7 +40,15 @@ HOSTILE_SETTINGS = {
     "standard_conforming_strings": "off",
     "search_path": "evil, pg_catalog",
     "intervalstyle": "iso_8601",
+    "xmloption": "document",
 }
+OTHER_STYLES = [
+    {},
+    {"datestyle": "German", "timezone": "Pacific/Kiritimati", "intervalstyle": "sql_standard"},
+    # From PostgreSQL 18 on, the session's own abbreviations count first.
+    {"datestyle": "Postgres, YMD", "timezone": "<UTC>+12", "extra_float_digits": "3"},
+    {"timezone": "UTC-5:13"},
+]
 
 
 EVIL = """
@@ -93,13 +101,16 @@ def test_type_is_as_told(connection: Connection, type_name: str, mask: Mask) -> 
     assert told == masked_type(mask, type_name)
 
 
-def test_session_settings_and_hostile_objects_change_nothing(postgres: EmbeddedPostgres) -> None:
+@pytest.mark.parametrize("styles", OTHER_STYLES, ids=["", "German", "another UTC", "UTC ahead"])
+def test_session_settings_and_hostile_objects_change_nothing(
+    postgres: EmbeddedPostgres, styles: dict[str, str]
+) -> None:
     """No setting of the session, and no function, operator or type on its search_path, changes a masked value."""
     database = postgres.create_database("masks_evil")
     with psycopg.connect(database, autocommit=True) as plain, psycopg.connect(database, autocommit=True) as hostile:
         plain.execute(EVIL)
         plain.prepare_threshold = None
-        for name, setting in HOSTILE_SETTINGS.items():
+        for name, setting in {**HOSTILE_SETTINGS, **styles}.items():
             hostile.execute(sql.SQL("SELECT pg_catalog.set_config({}, {}, false)").format(name, setting))
         for type_name, masks in MASKS.items():
             plain.execute(

@@ -42,6 +42,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "gate": frozenset({"psycopg", "sqlalchemy"}),
     "frontends": frozenset(),
     "frontends.driver": frozenset({"psycopg", "sqlalchemy"}),
+    "frontends.gateway": frozenset({"psycopg", "uvloop", "scramp", "prometheus_client"}),
     "frontends.cli": frozenset({"typer", "rich", "click", "psycopg", "sqlalchemy"}),
 }
 """What each room may import that is not Python's own."""

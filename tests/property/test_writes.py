@@ -152,7 +152,7 @@ def _without(answer: Answered, places: set[int]) -> Answered:
     return Answered(tuple(answer.columns[place] for place in kept), rows)
 
 
-FEW = settings(max_examples=120, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=80, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
 MANY = settings(FEW, max_examples=4000)
 
 

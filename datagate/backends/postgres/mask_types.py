@@ -113,6 +113,15 @@ def from_text(value: Fragment, type_name: str) -> Fragment:
     return value if type_name == "text" else cast(value, type_name)
 
 
+def by_utc(moment: Fragment) -> Fragment:
+    """A timestamptz as the timestamp that clocks of UTC show, or the other way round.
+
+    Not by the zone's name: PostgreSQL 18 looks it up among the abbreviations of the session's own TimeZone first, so
+    that ``SET TimeZone = '<UTC>+5'`` gives UTC another meaning.
+    """
+    return call("timezone", constant("0", "interval"), moment)
+
+
 def canonical_text(operand: Fragment, type_name: str) -> Fragment | None:
     """Text that is equal where values are equal, whatever the session's settings; None for a type that has none."""
     if type_name in TEXT_TYPES or type_name in INTEGER_RANGES or type_name in NETWORK_TYPES or type_name == "uuid":
@@ -121,7 +130,7 @@ def canonical_text(operand: Fragment, type_name: str) -> Fragment | None:
         return cast(call("trim_scale", operand), "text")
     if type_name in MOMENT_TYPES:
         # JSON spells moments in ISO 8601 under every DateStyle.
-        plain = call("timezone", literal("UTC"), operand) if type_name == "timestamptz" else operand
+        plain = by_utc(operand) if type_name == "timestamptz" else operand
         return operate(call("to_jsonb", plain), "#>>", constant("{}", "_text"))
     return None
 

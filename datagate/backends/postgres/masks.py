@@ -27,6 +27,7 @@ from datagate.backends.postgres.mask_types import (
     NETWORK_TYPES,
     TEXT_TYPES,
     as_text,
+    by_utc,
     call,
     canonical_text,
     cast,
@@ -242,8 +243,8 @@ def _truncate(mask: Mask, operand: Fragment, column_type: str) -> Fragment:
         day = cast(call("date_trunc", unit_text, cast(operand, "timestamp")), "date")
         too_late = (operate(operand, ">", constant(_LAST_TIMESTAMP_DAY, "date")), constant("infinity", "date"))
         return choose(too_early, too_late, otherwise=day)
-    zoned = (literal("UTC"),) if zone else ()
-    return choose(too_early, otherwise=call("date_trunc", unit_text, operand, *zoned))
+    start = call("date_trunc", unit_text, by_utc(operand) if zone else operand)
+    return choose(too_early, otherwise=by_utc(start) if zone else start)
 
 
 def _ip_prefix(mask: Mask, operand: Fragment, column_type: str) -> Fragment:

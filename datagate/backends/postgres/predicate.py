@@ -53,6 +53,11 @@ class _Numbered:
     placeholders: tuple[str, ...]
 
 
+def sql_type(type_: ValueType) -> str:
+    """A policy value's type, spelled so that nothing can capture it."""
+    return _SQL_TYPE[type_]
+
+
 def spell_parameter(binding: Binding, number: int) -> str:
     """``$n`` with its type, so that the engine never guesses one."""
     return f"${number}::{_SQL_TYPE[binding.type]}"
@@ -221,7 +226,18 @@ def _qualify(tree: Tree, alias: str, placeholders: tuple[str, ...]) -> None:
             node["funcname"] = [system, *node["funcname"]]
         elif kind == "TypeCast" and len(node["typeName"]["names"]) == 1:
             node["typeName"]["names"] = [system, *node["typeName"]["names"]]
+        if kind == "FuncCall":
+            _fix_utc(node)
     _replace_now(tree, placeholders)
+
+
+def _fix_utc(call: Tree) -> None:
+    """``AT TIME ZONE 'UTC'`` becomes that of an offset: a session's TimeZone may give the name another meaning."""
+    zone = call.get("args", [{}])[0].get("A_Const", {}).get("sval", {}).get("sval", "")
+    if _strings(call["funcname"]) == ["pg_catalog", "timezone"] and zone.upper() == "UTC":
+        names = [{"String": {"sval": "pg_catalog"}}, {"String": {"sval": "interval"}}]
+        zero = {"A_Const": {"sval": {"sval": "0"}}}
+        call["args"][0] = {"TypeCast": {"arg": zero, "typeName": {"names": names, "typemod": -1}}}
 
 
 def _replace_now(tree: object, placeholders: tuple[str, ...]) -> None:

@@ -43,7 +43,7 @@ def check(
             relations = len(read_source(found, PostgresPredicates()).policies.relations)
         else:
             with connect_plainly(dsn) as connection:
-                relations = len(_read_against(found, read_catalog(connection)).policies.relations)
+                relations = len(_read_against(found, read_catalog(connection), connection).policies.relations)
     except PolicyError as error:
         problems = error.problems
     _report(problems, as_json, f"{_count(relations, 'relation')}: no problems")
@@ -99,13 +99,13 @@ def _proven_anywhere(directory: Path) -> tuple[PolicySource, list[Problem]]:
 
 def _proven(directory: Path, connection: psycopg.Connection[Any]) -> tuple[PolicySource, list[Problem]]:
     catalog = read_catalog(connection)
-    source = _read_against(directory, catalog)
+    source = _read_against(directory, catalog, connection)
     return source, run_examples(connection, source.policies, source.examples, catalog, datetime.now(UTC))
 
 
-def _read_against(directory: Path, catalog: Catalog) -> PolicySource:
+def _read_against(directory: Path, catalog: Catalog, connection: psycopg.Connection[Any]) -> PolicySource:
     source = read_source(directory, PostgresPredicates(catalog.functions))
-    check_against(source.policies, catalog)
+    check_against(source.policies, catalog, connection)
     return source
 
 

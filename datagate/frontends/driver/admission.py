@@ -20,8 +20,8 @@ from psycopg.abc import Buffer, Params, Query
 from psycopg.adapt import AdaptersMap, PyFormat, Transformer
 
 from datagate.audit import Completion
+from datagate.backends.postgres.assumptions import Assumption, hold
 from datagate.errors import InternalError, NotSupportedError, ProgrammingError
-from datagate.frontends.driver.assumptions import Assumption, hold
 from datagate.frontends.driver.placeholders import Converted, convert, in_order, read_text
 
 _UTF8 = "utf-8"

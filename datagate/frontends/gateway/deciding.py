@@ -1,0 +1,166 @@
+"""What a message needs before it is taken: the gate's decision on its text, and a connection to the server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from datagate.errors import (
+    DatagateError,
+    OperationalError,
+    ProgrammingError,
+    SeveralStatements,
+)
+from datagate.frontends.gateway.local import Local, read_local
+from datagate.frontends.gateway.pool import asked
+from datagate.frontends.gateway.prepared import Portal, shown_name
+from datagate.frontends.gateway.protocol import backend, frontend
+from datagate.frontends.gateway.protocol.phases import Phase
+from datagate.frontends.gateway.sending import Sendable
+from datagate.frontends.gateway.speech import Several, Speech
+from datagate.frontends.gateway.upstream import Upstream, profile_change
+
+QUERY, PARSE, BIND, DESCRIBE = frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.DESCRIBE
+EXECUTE = frontend.EXECUTE
+_WHITE = " \t\r\n\f\v;"
+_DEALLOCATE = re.compile(r'\s*DEALLOCATE\s+(?:PREPARE\s+)?(?:"([^"]+)"|(\w+))\s*;?\s*', re.IGNORECASE)
+
+
+class Deciding(Speech):
+    """Gets for each message what it needs."""
+
+    def _needs(self, kind: int, message: Any) -> Coroutine[Any, Any, None] | None:
+        """What has to be waited for; None where all is there."""
+        if kind in (QUERY, PARSE):
+            text = decoded(message if kind == QUERY else message.text)
+            if text is not None and text.strip(_WHITE):
+                wait = self._needs_decision(text, assuming=True)
+                if wait is not None:
+                    return wait
+                if kind == QUERY and isinstance(self._decision, SeveralStatements):
+                    return self._decide_several(self._decision.texts)
+                if isinstance(self._decision, DatagateError):
+                    return None
+        elif kind == BIND:
+            wait = self._needs_for_bind(message)
+            if wait is not None or isinstance(self._decision, DatagateError):
+                return wait
+        elif kind == EXECUTE and (portal := self.portals.get(message.portal)) is not None and portal.runs > 0:
+            return self._check_portal(portal, message.portal)
+        elif kind not in (DESCRIBE, EXECUTE) or self.upstream is not None:
+            return None
+        return self.attach() if self.upstream is None else None
+
+    def _needs_decision(self, text: str, *, assuming: bool) -> Coroutine[Any, Any, None] | None:
+        if self._decision is not None:
+            return None
+        forgotten = _DEALLOCATE.fullmatch(text)
+        if forgotten is not None and self._forgotten(forgotten[1] or forgotten[2].lower()):
+            # Prepared by the protocol: known to us by that name, and to the server by another.
+            self._decision = Several(((text, backend.command_complete("DEALLOCATE")),))
+            return None
+        local = read_local(text)
+        if local is not None:
+            self._decision = local.checked(self.way)
+            return None
+        if not self.way.knows(text, assuming=assuming):
+            return self._decide_elsewhere(text, assuming=assuming)
+        self._decision = self.way.decide(text, assuming=assuming)
+        return None
+
+    def _forgotten(self, name: str) -> bool:
+        found = self.statements.pop(name.encode(), None)
+        return found is not None
+
+    async def _decide_elsewhere(self, text: str, *, assuming: bool) -> None:
+        self._decision = await self.way.decide_elsewhere(text, assuming=assuming)
+
+    async def _decide_several(self, texts: Sequence[str]) -> None:
+        """Admit all statements of a text before the first is sent; one that is refused refuses all."""
+        statements: list[tuple[str, Sendable | bytes]] = []
+        for text in texts:
+            local = read_local(text)
+            found = local.checked(self.way) if local is not None else None
+            if isinstance(found, Local):
+                described = found.description(b"") if found.value is None else b""
+                statements.append((text, described + found.run(self.way)))
+                continue
+            decision = found or await self.way.decide_elsewhere(text, assuming=True)
+            if not isinstance(decision, Sendable) or decision.own:
+                missing = ProgrammingError("there is no parameter $1", sqlstate="42P02")
+                self._decision = decision if isinstance(decision, DatagateError) else missing
+                return
+            statements.append((text, decision))
+        self._decision = Several(tuple(statements))
+
+    async def _check_portal(self, portal: Portal, name: bytes) -> None:
+        self._decision = await self.way.check_portal(shown_name(name))
+        portal.runs = -1
+
+    def _needs_for_bind(self, message: frontend.Bind) -> Coroutine[Any, Any, None] | None:
+        """The decision is made for each run; where the parameters are not what it assumed, made without assuming."""
+        prepared = self.statements.get(message.statement)
+        if prepared is None or not prepared.asked.strip(_WHITE):
+            return None
+        if self._decision is None and prepared.fresh:
+            self._decision = prepared.statement
+            prepared.fresh = False
+        wait = self._needs_decision(prepared.asked, assuming=True)
+        if wait is None and isinstance(self._decision, Sendable):
+            sendable = self._decision
+            fits = len(message.values) == sendable.own
+            if fits and not sendable.holds(prepared.types, message.values):
+                self._decision = None
+                return self._needs_decision(prepared.asked, assuming=False)
+        return wait
+
+    def attach(self) -> Coroutine[Any, Any, None] | None:
+        """Get a connection to the server: at once, or by waiting."""
+        self._holder = str(self.way.caller.actor.id)
+        upstream = self.pool.take_nowait(self._holder, self.profile)
+        if upstream is None:
+            return self._wait_for_upstream()
+        self._attached(upstream)
+        return None
+
+    async def _wait_for_upstream(self) -> None:
+        upstream = await self.pool.take(self._holder, self.profile)
+        if self.phase is Phase.ENDED:
+            self.pool.give(self._holder, upstream)
+            return
+        self._attached(upstream)
+
+    def _attached(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        upstream.attach(self.relay)
+        if upstream.profile != self.profile:
+            self.send_hidden(profile_change(upstream.profile, self.profile))
+            upstream.profile = self.profile
+
+    async def settings(self) -> dict[bytes, bytes]:
+        """The server's settings under this client's profile, by trying it on a connection.
+
+        Raises:
+            OperationalError: The server cannot be reached, or does not take the settings.
+        """
+        holder = str(self.way.caller.actor.id)
+        upstream = await self.pool.take(holder, self.profile)
+        try:
+            if upstream.profile != self.profile:
+                change = profile_change(upstream.profile, self.profile)
+                upstream.profile = self.profile
+                if not await asked(upstream, change, 10.0):
+                    upstream.dirty = True
+                    raise OperationalError("a setting of the start-up packet has no valid value", sqlstate="22023")
+            return dict(upstream.parameters)
+        finally:
+            self.pool.give(holder, upstream)
+
+
+def decoded(text: bytes) -> str | None:
+    """The text of a statement; None where the bytes are no UTF-8."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,57 @@
+"""What the gateway counts, for Prometheus; no literal and no caller's text is in it."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from datagate.frontends.gateway.pool import Pool
+
+_SECONDS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+
+
+class Measures:
+    """The counters of one worker."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._admitted = Counter(
+            "datagate_statements", "Statements that the gate let through", ["known"], registry=self.registry
+        )
+        self._refused = Counter("datagate_refusals", "Refusals by SQLSTATE", ["sqlstate"], registry=self.registry)
+        self._rewriting = Histogram(
+            "datagate_admission_seconds",
+            "Time to decide on and rewrite what was not known yet",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.logins = Counter("datagate_logins", "Logins by outcome", ["outcome"], registry=self.registry)
+        self.changed = Counter(
+            "datagate_rights_changed", "Statements that met a change of rights", registry=self.registry
+        )
+        self._known = self._admitted.labels("yes")
+        self._new = self._admitted.labels("no")
+
+    def admitted(self, seconds: float | None) -> None:
+        """A statement passed; ``seconds``: how long it took where it was not known yet."""
+        if seconds is None:
+            self._known.inc()
+        else:
+            self._new.inc()
+            self._rewriting.observe(seconds)
+
+    def refused(self, sqlstate: str) -> None:
+        """A statement was refused."""
+        self._refused.labels(sqlstate).inc()
+
+    def watch(self, pool: Pool) -> None:
+        """Show the state of a pool."""
+        for name, tells, value in (
+            ("open", "Connections to the server", lambda: pool.size),
+            ("idle", "Connections that nobody has", lambda: pool.idle),
+            ("queued", "Who waits for a connection", lambda: pool.queued),
+        ):
+            Gauge(f"datagate_pool_{name}", tells, registry=self.registry).set_function(value)
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,288 @@
+"""The connections to the server: as many as are allowed, given out fairly, cleaned before another has them.
+
+Fair: callers that wait are served in turns, however many connections each of them asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from datagate.errors import OperationalError
+from datagate.frontends.gateway.protocol import backend, frontend
+from datagate.frontends.gateway.upstream import PLAIN, Profile, Upstream
+
+Opener = Callable[[int], Awaitable[Upstream]]
+CLEAN = frontend.query(b"DISCARD ALL")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """How many connections there may be, and how long things may take, in seconds."""
+
+    size: int = 20
+    per_caller: int = 20
+    queue_seconds: float = 30.0
+    clean_seconds: float = 5.0
+
+
+class Pool:
+    """Connections to one server, or to the first of several that answers.
+
+    Args:
+        opener: Opens a connection to the host of that number.
+        hosts: How many hosts there are.
+        limits: See there.
+    """
+
+    def __init__(self, opener: Opener, hosts: int, limits: PoolLimits) -> None:
+        self._opener = opener
+        self._hosts = hosts
+        self._limits = limits
+        self._idle: deque[Upstream] = deque()
+        self._waiting: OrderedDict[str, deque[asyncio.Future[Upstream]]] = OrderedDict()
+        self._held: dict[str, int] = {}
+        self._open: set[Upstream] = set()
+        self._opening = 0
+        self._host = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.closed = False
+        self.failures = 0
+
+    @property
+    def idle(self) -> int:
+        """Connections that nobody has."""
+        return len(self._idle)
+
+    @property
+    def size(self) -> int:
+        """Connections that are open."""
+        return len(self._open)
+
+    @property
+    def queued(self) -> int:
+        """Who waits."""
+        return sum(map(len, self._waiting.values()))
+
+    def take_nowait(self, caller: str, profile: Profile) -> Upstream | None:
+        """A connection that is there now, best one with these settings; None where one has to wait."""
+        if self._waiting or not self._idle or self._held.get(caller, 0) >= self._limits.per_caller:
+            return None
+        upstream = self._idle[-1]
+        if upstream.profile != profile:
+            upstream = next((each for each in self._idle if each.profile == profile), upstream)
+            self._idle.remove(upstream)
+        else:
+            self._idle.pop()
+        self._held[caller] = self._held.get(caller, 0) + 1
+        return upstream
+
+    async def take(self, caller: str, profile: Profile) -> Upstream:
+        """A connection, as soon as it is this caller's turn.
+
+        Raises:
+            OperationalError: There is none in time, or the server cannot be reached.
+        """
+        found = self.take_nowait(caller, profile)
+        if found is not None:
+            return found
+        if self.closed:
+            raise OperationalError("the gateway is shutting down", sqlstate="57P01")
+        future: asyncio.Future[Upstream] = asyncio.get_running_loop().create_future()
+        queue = self._waiting.setdefault(caller, deque())
+        queue.append(future)
+        self._serve()
+        try:
+            async with asyncio.timeout(self._limits.queue_seconds):
+                return await future
+        except TimeoutError:
+            raise OperationalError(
+                "no connection to the server became free in time; try again later", sqlstate="53300"
+            ) from None
+        finally:
+            self._leave_queue(caller, future)
+
+    def _leave_queue(self, caller: str, future: asyncio.Future[Upstream]) -> None:
+        queue = self._waiting.get(caller)
+        if queue is not None and future in queue:
+            queue.remove(future)
+            if not queue:
+                self._waiting.pop(caller, None)
+        elif future.done() and not future.cancelled() and future.exception() is None and self._is_lost_answer():
+            self.give(caller, future.result())
+
+    def _is_lost_answer(self) -> bool:
+        """Whether whoever waited is being cancelled, although its connection has come."""
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+
+    def give(self, caller: str, upstream: Upstream) -> None:
+        """Take a connection back; it is cleaned if something of the session stayed on it."""
+        left = self._held.get(caller, 1) - 1
+        if left > 0:
+            self._held[caller] = left
+        else:
+            self._held.pop(caller, None)
+        if upstream.closed or self.closed or not upstream.between_messages:
+            upstream.abort()
+            self._serve()
+        elif upstream.dirty or upstream.cancelling is not None:
+            self._spawn(self._clean(upstream))
+        else:
+            self._idle.append(upstream)
+            if self._waiting:
+                self._serve()
+
+    async def _clean(self, upstream: Upstream) -> None:
+        """Make a connection as new, or close it."""
+        if upstream.cancelling is not None:
+            await asyncio.wait([upstream.cancelling])
+            upstream.cancelling = None
+        if await asked(upstream, CLEAN, self._limits.clean_seconds):
+            upstream.forget_statements()
+            upstream.profile = PLAIN
+            upstream.dirty = False
+            self._idle.append(upstream)
+        else:
+            upstream.abort()
+        self._serve()
+
+    def _serve(self) -> None:
+        """Give what is idle to who waits, and open what may be opened."""
+        while self._waiting and self._idle:
+            caller = self._next_caller()
+            if caller is None:
+                return
+            queue = self._waiting[caller]
+            future = queue.popleft()
+            self._waiting.move_to_end(caller)
+            if not queue:
+                del self._waiting[caller]
+            if future.done():
+                continue
+            self._held[caller] = self._held.get(caller, 0) + 1
+            future.set_result(self._idle.pop())
+        wanted = min(self.queued - self._opening, self._limits.size - len(self._open) - self._opening)
+        if self.closed:
+            return
+        for _ in range(wanted):
+            self._opening += 1
+            self._spawn(self._open_one())
+
+    def _next_caller(self) -> str | None:
+        """Whose turn it is, of those that may have one more."""
+        most = self._limits.per_caller
+        return next((each for each in self._waiting if self._held.get(each, 0) < most), None)
+
+    async def _open_one(self) -> None:
+        """Open a connection; where no host answers, wait longer and longer, as long as somebody waits."""
+        pause = _FIRST_PAUSE
+        try:
+            while self._waiting and not self.closed:
+                fault = None
+                for _ in range(self._hosts):
+                    try:
+                        upstream = await self._opener(self._host)
+                    except OperationalError as error:
+                        fault = error
+                        self._host = (self._host + 1) % self._hosts
+                        continue
+                    self._open.add(upstream)
+                    upstream.on_lost.append(self._lost)
+                    if upstream.closed:
+                        self._lost(upstream)
+                        continue
+                    self._idle.append(upstream)
+                    self.failures = 0
+                    return
+                self.failures += 1
+                if fault is not None and self.failures > 3:
+                    self._tell(fault)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        finally:
+            self._opening -= 1
+            self._serve()
+
+    def _tell(self, fault: OperationalError) -> None:
+        """The server does not answer: whoever waits is told so."""
+        waiting, self._waiting = self._waiting, OrderedDict()
+        for future in (each for queue in waiting.values() for each in queue):
+            if not future.done():
+                future.set_exception(OperationalError(fault.message, sqlstate="08001"))
+
+    def _lost(self, upstream: Upstream) -> None:
+        self._open.discard(upstream)
+        if upstream in self._idle:
+            self._idle.remove(upstream)
+        if self._waiting:
+            self._serve()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Close what is idle; what is in use is closed when it comes back."""
+        self.closed = True
+        while self._idle:
+            self._idle.pop().close()
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+class _Asker:
+    """Reads the answer to a question of the gateway's own, and keeps nothing of it."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.rows_pass = False
+        self.rows_seen = False
+        self._failed = False
+
+    def message(self, kind: int, data: bytes, start: int, end: int) -> bool:
+        """Note errors, and the end."""
+        if kind == backend.ERROR:
+            self._failed = True
+        elif kind == backend.READY and not self.done.done():
+            self.done.set_result(not self._failed and data[start + 5] == backend.IDLE)
+        elif kind == backend.PARAMETER_STATUS:
+            name, value = backend.read_parameter_status(data[start + 5 : end])
+            self._upstream.parameters[name] = value
+        return False
+
+    def pass_on(self, parts: list[bytes]) -> None:
+        """Nothing is passed on."""
+
+    def trailing(self) -> bytes:
+        """Nothing follows."""
+        return b""
+
+    def settled(self) -> None:
+        """Nothing to do."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        if not self.done.done():
+            self.done.set_result(False)
+
+
+async def asked(upstream: Upstream, question: bytes, seconds: float) -> bool:
+    """Send a question of the gateway's own, and tell whether all went well, outside of any transaction."""
+    asker = _Asker(upstream)
+    upstream.attach(asker)
+    try:
+        upstream.send(question)
+        async with asyncio.timeout(seconds):
+            return await asker.done
+    except (TimeoutError, OperationalError):
+        return False
+    finally:
+        upstream.attach(None)

@@ -1,0 +1,49 @@
+"""What a client prepared and bound: its own names for it, which outlive the connections that it ran on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datagate.errors import ProgrammingError
+from datagate.frontends.gateway.local import Local
+from datagate.frontends.gateway.protocol import frontend
+from datagate.frontends.gateway.sending import Sendable, Types
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A client's prepared statement: it outlives the upstream connection that it was first parsed on.
+
+    ``fresh``: it was admitted for this very run, and has not run yet.
+    """
+
+    name: bytes
+    asked: str
+    types: Types
+    statement: Sendable | Local
+    fresh: bool = True
+
+
+@dataclass(slots=True)
+class Portal:
+    """What a client bound: for telling what an Execute or Describe speaks of, and for running it once more."""
+
+    prepared: Prepared
+    message: frontend.Bind
+    statement: Sendable | Local
+    runs: int = 0
+
+
+def shown_name(name: bytes) -> str:
+    """A client's name for something, for messages."""
+    return name.decode("utf-8", "replace")
+
+
+def named(name: bytes) -> str:
+    """A prepared statement, for messages."""
+    return f'prepared statement "{shown_name(name)}"' if name else "unnamed prepared statement"
+
+
+def no_statement(name: bytes) -> ProgrammingError:
+    """There is no such prepared statement."""
+    return ProgrammingError(f"{named(name)} does not exist", sqlstate="26000")

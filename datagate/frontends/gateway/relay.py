@@ -1,0 +1,283 @@
+"""What comes back from the server for one client: what each message answers, and what of it the client is shown.
+
+Each message that was sent upstream has its expectation here, in order. An answer belongs to the first; an error ends
+all up to the next Sync, as it does on the server (PostgreSQL manual, 55.2.3).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import IntEnum
+
+from datagate.errors import OperationalError
+from datagate.frontends.gateway import answers
+from datagate.frontends.gateway.prepared import Portal
+from datagate.frontends.gateway.protocol import backend
+
+
+class Step(IntEnum):
+    """What was sent, or is to be said when it is its turn."""
+
+    PARSE = 1
+    BIND = 2
+    DESCRIBE_STATEMENT = 3
+    DESCRIBE_PORTAL = 4
+    EXECUTE = 5
+    CLOSE = 6
+    SYNC = 7
+    SIMPLE = 8
+    SAY = 9
+    POISON = 10
+    DESCRIBE_SIMPLE = 11
+
+
+class Expectation:
+    """One answer that is to come.
+
+    ``shown``: whether the client gets it. ``asked``: the caller's text. ``own``: how many parameters are the caller's.
+    ``undo``: what to do where it never happens. ``say``: bytes of our own (SAY, POISON). ``portal``: what an Execute or
+    Bind runs, where it may be run again.
+    """
+
+    __slots__ = ("asked", "own", "portal", "rows_shown", "say", "shown", "step", "undo")
+
+    def __init__(
+        self,
+        step: Step,
+        *,
+        shown: bool = True,
+        asked: str = "",
+        own: int = 0,
+        say: bytes = b"",
+        undo: Callable[[], None] | None = None,
+        portal: Portal | None = None,
+        rows_shown: bool = True,
+    ) -> None:
+        self.step = step
+        self.shown = shown
+        self.asked = asked
+        self.own = own
+        self.say = say
+        self.undo = undo
+        self.portal = portal
+        self.rows_shown = rows_shown
+
+
+SYNC_SHOWN = Expectation(Step.SYNC)
+SYNC_HIDDEN = Expectation(Step.SYNC, shown=False)
+
+_ENDS = {
+    Step.PARSE: frozenset((backend.PARSE_COMPLETE,)),
+    Step.BIND: frozenset((backend.BIND_COMPLETE,)),
+    Step.DESCRIBE_STATEMENT: frozenset((backend.ROW_DESCRIPTION, backend.NO_DATA)),
+    Step.DESCRIBE_PORTAL: frozenset((backend.ROW_DESCRIPTION, backend.NO_DATA)),
+    Step.DESCRIBE_SIMPLE: frozenset((backend.ROW_DESCRIPTION, backend.NO_DATA)),
+    Step.EXECUTE: frozenset((backend.COMMAND_COMPLETE, backend.PORTAL_SUSPENDED, backend.EMPTY_QUERY)),
+    Step.CLOSE: frozenset((backend.CLOSE_COMPLETE,)),
+    Step.SYNC: frozenset((backend.READY,)),
+    Step.SIMPLE: frozenset((backend.READY,)),
+    Step.POISON: frozenset[int](),
+}
+_COPY_STEPS = frozenset((backend.COPY_OUT, backend.COPY_IN, backend.COPY_DONE))
+_BETWEEN = {
+    Step.DESCRIBE_STATEMENT: frozenset((backend.PARAMETER_DESCRIPTION,)),
+    Step.EXECUTE: _COPY_STEPS,
+    Step.SIMPLE: _COPY_STEPS | {backend.ROW_DESCRIPTION, backend.COMMAND_COMPLETE, backend.EMPTY_QUERY},
+}
+_NOTHING: frozenset[int] = frozenset()
+
+
+class Hearer:
+    """What a relay tells its client; the conversation overrides all of it."""
+
+    def hear(self, parts: list[bytes]) -> None:
+        """Bytes for the client."""
+        raise NotImplementedError
+
+    def ended(self, status: int) -> None:
+        """The server is ready again."""
+        raise NotImplementedError
+
+    def completed(self, tag: bytes) -> None:
+        """A statement is done."""
+        raise NotImplementedError
+
+    def copies_in(self) -> None:
+        """The server waits for what is copied in."""
+        raise NotImplementedError
+
+    def fatal(self, diagnostics: backend.Diagnostics) -> bytes:
+        """The server ends the connection; what the client is told."""
+        raise NotImplementedError
+
+    def rights_changed(self, expectation: Expectation) -> bool:
+        """The caller's rights changed before this was run; whether it is run again, so that no error is told."""
+        raise NotImplementedError
+
+    def skips(self) -> None:
+        """The server skips all up to the next Sync, which is yet to come."""
+        raise NotImplementedError
+
+    def settled(self) -> None:
+        """All that came so far is passed on."""
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        raise NotImplementedError
+
+
+class Relay:
+    """The answers to one client, from whichever connection it has.
+
+    Args:
+        client: Who is told; see `Hearer`.
+        tables: Takes away what a RowDescription must not tell.
+    """
+
+    def __init__(self, client: Hearer, tables: answers.TableFilter) -> None:
+        self._client = client
+        self._tables = tables
+        self._behind: list[bytes] = []
+        self.expected: deque[Expectation] = deque()
+        self.status = backend.IDLE
+        self.rows_pass = True
+        self.rows_seen = False
+        self.unsynced = False
+        self.known: dict[bytes, bytes] = {}
+
+    def expect(self, expectation: Expectation) -> None:
+        """Await an answer; what is only to be said, and is next, is said at once."""
+        if expectation.step is not Step.SAY:
+            self.unsynced = expectation.step not in (Step.SYNC, Step.SIMPLE)
+        if not self.expected:
+            if expectation.step is Step.SAY:
+                self._client.hear([expectation.say])
+                return
+            self.rows_pass = expectation.rows_shown and expectation.shown
+        self.expected.append(expectation)
+
+    # What the connection calls.
+
+    def message(self, kind: int, data: bytes, start: int, end: int) -> bool | bytes:
+        """Judge a message; see `upstream.Listener`."""
+        expected = self.expected
+        if expected:
+            head = expected[0]
+            if kind in _ENDS[head.step]:
+                return self._end(head, kind, data, start, end)
+            if kind in _BETWEEN.get(head.step, _NOTHING):
+                return self._between(head, kind, data, start, end)
+        if kind == backend.ERROR:
+            return self._error(backend.read_diagnostics(data[start + 5 : end]))
+        if kind == backend.NOTICE:
+            asked = expected[0].asked if expected else ""
+            return answers.of_notice(backend.read_diagnostics(data[start + 5 : end]), asked)
+        if kind == backend.PARAMETER_STATUS:
+            return self._setting(data[start + 5 : end])
+        if kind == backend.NOTIFICATION:
+            return False
+        raise OperationalError(f"the server sent a message of type {chr(kind)!r} out of turn")
+
+    def _end(self, head: Expectation, kind: int, data: bytes, start: int, end: int) -> bool | bytes:
+        """The last message that answers the first expectation."""
+        expected = self.expected
+        expected.popleft()
+        if expected:
+            following = expected[0]
+            if following.step is Step.SAY:
+                self._say()
+            else:
+                self.rows_pass = following.rows_shown and following.shown
+        else:
+            self.rows_pass = True
+        if kind == backend.READY:
+            self.status = data[start + 5]
+            self._client.ended(self.status)
+        self.rows_seen = False
+        if not head.shown or (kind == backend.NO_DATA and head.step is Step.DESCRIBE_SIMPLE):
+            return False
+        if kind == backend.ROW_DESCRIPTION:
+            if head.rows_shown:
+                return self._tables.filtered(data[start + 5 : end])
+            return False if head.step is Step.DESCRIBE_SIMPLE else backend.NO_DATA_MESSAGE
+        if kind == backend.COMMAND_COMPLETE:
+            self._client.completed(data[start + 5 : end - 1])
+        return True
+
+    def _say(self) -> None:
+        while self.expected and self.expected[0].step is Step.SAY:
+            self._behind.append(self.expected.popleft().say)
+        self.rows_pass = not self.expected or (self.expected[0].rows_shown and self.expected[0].shown)
+
+    def _between(self, head: Expectation, kind: int, data: bytes, start: int, end: int) -> bool | bytes:
+        """A message that others follow for the same expectation."""
+        if kind == backend.COPY_IN:
+            self._client.copies_in()
+        if not head.shown or (kind == backend.ROW_DESCRIPTION and not head.rows_shown):
+            return False
+        if kind == backend.PARAMETER_DESCRIPTION:
+            types = backend.read_parameter_description(data[start + 5 : end])
+            return backend.parameter_description(types[: head.own])
+        if kind == backend.ROW_DESCRIPTION:
+            return self._tables.filtered(data[start + 5 : end])
+        if kind == backend.COMMAND_COMPLETE:
+            self._client.completed(data[start + 5 : end - 1])
+        return True
+
+    def _error(self, diagnostics: backend.Diagnostics) -> bool | bytes:
+        """An error ends what was begun, up to the next Sync."""
+        if diagnostics.get("V") in ("FATAL", "PANIC"):
+            return self._client.fatal(diagnostics)
+        if not self.expected:
+            raise OperationalError("the server sent an error out of turn")
+        head = self.expected[0]
+        changed = diagnostics.get("C") == answers.RIGHTS_CHANGED
+        if changed and self._client.rights_changed(head):
+            return False
+        if head.step is not Step.SIMPLE:
+            self._skip()
+        if head.step is Step.POISON:
+            return head.say
+        if not head.shown and head.step is Step.SIMPLE:
+            raise OperationalError("the server refused the settings of the session")
+        return answers.of_server(diagnostics, head.asked)
+
+    def _skip(self) -> None:
+        """Drop what the server skips."""
+        while self.expected and self.expected[0].step is not Step.SYNC:
+            dropped = self.expected.popleft()
+            if dropped.undo is not None:
+                dropped.undo()
+        self.rows_pass = True
+        if not self.expected:
+            self._client.skips()
+
+    def _setting(self, body: bytes) -> bool:
+        """A setting has a new value: told where the client knows another."""
+        name, value = backend.read_parameter_status(body)
+        if self.known.get(name) == value:
+            return False
+        self.known[name] = value
+        return True
+
+    def pass_on(self, parts: list[bytes]) -> None:
+        """Bytes for the client."""
+        self._client.hear(parts)
+
+    def trailing(self) -> bytes:
+        """What is said behind the message that was just judged."""
+        if not self._behind:
+            return b""
+        behind = b"".join(self._behind)
+        self._behind.clear()
+        return behind
+
+    def settled(self) -> None:
+        """All that came so far is passed on."""
+        self._client.settled()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._client.lost()

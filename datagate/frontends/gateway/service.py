@@ -1,0 +1,188 @@
+"""The gateway as a service: one process or several on one port, signals, logs.
+
+SIGTERM and SIGINT drain: nobody new is served, transactions end. SIGHUP reads policies, users and certificates anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvloop
+
+from datagate.errors import DatagateError
+from datagate.frontends.gateway.identity import TokenVerifier
+from datagate.frontends.gateway.protocol.startup import Cancel
+from datagate.frontends.gateway.watch import Watch
+from datagate.frontends.gateway.worker import Settings, Worker, bind
+from datagate.gate import Gate
+
+LOG = logging.getLogger("datagate.gateway")
+_OWN = ("event", "trace", "user", "address", "sqlstate", "worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the whole gateway is told.
+
+    ``open_gate`` reads catalog and policies, and puts what is to be closed at the end on the stack that it is given; it
+    is called in each process, and again for SIGHUP.
+    """
+
+    settings: Settings
+    open_gate: Callable[[ExitStack], Gate]
+    host: str = "127.0.0.1"
+    port: int = 6432
+    watch_host: str = "127.0.0.1"
+    watch_port: int | None = None
+    workers: int = 1
+    tokens: TokenVerifier | None = None
+
+
+class JsonLines(logging.Formatter):
+    """A log record as one line of JSON, without arguments that could hold a literal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        line = {"time": datetime.fromtimestamp(record.created, UTC).isoformat(), "level": record.levelname.lower()}
+        line["message"] = record.getMessage()
+        line.update((name, record.__dict__[name]) for name in _OWN if name in record.__dict__)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def run(service: Service) -> None:
+    """Serve until a signal ends it.
+
+    Raises:
+        DatagateError: The port is taken, policies are wrong, files cannot be read.
+    """
+    if service.workers == 1:
+        uvloop.run(_serve(service, None))
+        return
+    with tempfile.TemporaryDirectory(prefix="datagate-") as folder:
+        _supervise(service, Path(folder))
+
+
+def _supervise(service: Service, folder: Path) -> None:
+    """Start the workers, hand signals on, and start those anew that end unasked."""
+    running: dict[int, int] = {}
+    ending = False
+
+    def start(number: int) -> None:
+        process = os.fork()
+        if process:
+            running[process] = number
+            return
+        status = 1
+        try:
+            settings = replace(service.settings, number=number)
+            uvloop.run(_serve(replace(service, settings=settings), folder))
+            status = 0
+        except DatagateError as error:
+            LOG.warning(error.message, extra={"event": "failed", "worker": number})
+        finally:
+            os._exit(status)
+
+    def hand_on(number: int, _frame: object) -> None:
+        nonlocal ending
+        ending = ending or number != signal.SIGHUP
+        for process in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    for first in range(service.workers):
+        start(first)
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, hand_on)
+    while running:
+        process, status = os.wait()
+        number = running.pop(process)
+        if not ending and status:
+            LOG.error("worker ended", extra={"event": "worker-ended", "worker": number})
+            start(number)
+
+
+async def _serve(service: Service, folder: Path | None) -> None:
+    """One process: serve until a signal."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    listener = bind(service.host, service.port)
+    try:
+        closing = ExitStack()
+        gate = await asyncio.to_thread(service.open_gate, closing)
+        worker = Worker(service.settings, gate, service.tokens, closing)
+        mailbox = _Mailbox(worker, service.settings.number, folder) if folder is not None else None
+        worker.start(listener, mailbox.post if mailbox is not None else None)
+    except BaseException:
+        listener.close()
+        raise
+    watch = Watch(lambda: not ended.is_set() and not worker.pool.failures, worker.measures.text)
+    if service.watch_port is not None:
+        await watch.start(service.watch_host, service.watch_port + service.settings.number if service.watch_port else 0)
+
+    def reload() -> None:
+        worker.tasks.add(task := loop.create_task(_reload(service, worker)))
+        task.add_done_callback(worker.tasks.discard)
+
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    loop.add_signal_handler(signal.SIGINT, ended.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    port = listener.getsockname()[1]
+    LOG.info(f"listening on {service.host}:{port}", extra={"event": "listening", "worker": service.settings.number})
+    await ended.wait()
+    LOG.info("draining", extra={"event": "draining", "worker": service.settings.number})
+    await worker.stop()
+    await watch.stop()
+    if mailbox is not None:
+        mailbox.close()
+
+
+async def _reload(service: Service, worker: Worker) -> None:
+    """Take new policies; where they are wrong, the old ones stay."""
+    try:
+        gate = await asyncio.to_thread(service.open_gate, worker.closing)
+        worker.replace_gate(gate)
+    except (DatagateError, OSError) as error:
+        LOG.warning(f"not reloaded: {error}", extra={"event": "reload-failed"})
+    else:
+        LOG.info("reloaded", extra={"event": "reloaded"})
+
+
+class _Mailbox:
+    """Cancel requests between the workers: the listening socket may have given one to another process."""
+
+    def __init__(self, worker: Worker, number: int, folder: Path) -> None:
+        self._worker = worker
+        self._folder = folder
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        own = folder / str(number)
+        own.unlink(missing_ok=True)
+        self._socket.bind(str(own))
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._read)
+
+    def post(self, number: int, request: Cancel) -> None:
+        """Send a request to the worker whose session it speaks of."""
+        with contextlib.suppress(OSError):
+            self._socket.sendto(request.process.to_bytes(4, "big") + request.key, str(self._folder / str(number)))
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):
+            data = self._socket.recv(300)
+            self._worker.keys.cancel(Cancel(int.from_bytes(data[:4], "big"), data[4:]))
+
+    def close(self) -> None:
+        """Take no more."""
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()

@@ -1,0 +1,168 @@
+"""One client's way through the gate: who it is by now, and what the gate makes of its statements.
+
+What the gate has made before is looked up at once; what it has yet to parse, decide on or read from the state happens
+in a thread, so that the other clients do not wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from time import perf_counter
+from typing import Protocol
+
+from datagate.errors import DatagateError
+from datagate.frontends.gateway.identity import WISHES, Identity
+from datagate.frontends.gateway.measures import Measures
+from datagate.frontends.gateway.sending import Sendable
+from datagate.gate import Gate, GateSession, StatementKind
+from datagate.model.caller import Caller
+
+FRONTEND = "gateway"
+_MOST_KEPT = 512
+
+# Statements that need neither the state nor a rewriting.
+_QUICK = re.compile(r"(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|SET|RESET|SHOW)\b", re.IGNORECASE)
+
+Decision = Sendable | DatagateError
+
+
+class Gates(Protocol):
+    """Where the gate is; it may be replaced by one with newer policies."""
+
+    @property
+    def current(self) -> Gate:
+        """The gate by which statements are admitted now."""
+
+
+class Way:
+    """One client's way through the gate.
+
+    Args:
+        gates: Where the gate is.
+        identity: Who logged in.
+        wishes: The settings by which the client said who is calling.
+        executor: Where slow work happens.
+        client: The address that the client comes from.
+        measures: What is counted.
+
+    Raises:
+        Refused: The wishes are not permitted to this login.
+    """
+
+    def __init__(
+        self,
+        gates: Gates,
+        identity: Identity,
+        wishes: Mapping[str, str],
+        executor: Executor,
+        client: str,
+        measures: Measures,
+    ) -> None:
+        self._gates = gates
+        self._identity = identity
+        self._wishes = dict(wishes)
+        self._executor = executor
+        self._client = client
+        self._measures = measures
+        self.caller: Caller = identity.choose(self._wishes)
+        self._gate = gates.current
+        self._session: GateSession = self._gate.session(self.caller, frontend=FRONTEND, client=self._client)
+        self._kept: dict[tuple[str, bool], Sendable] = {}
+        self._quick: set[str] = set()
+
+    def check_wish(self, name: str, value: str) -> None:
+        """Refused where :meth:`wish` would be."""
+        self._identity.choose({**self._wishes, name: value})
+
+    def wish(self, name: str, value: str) -> None:
+        """Change who is calling, from the next statement on.
+
+        Raises:
+            Refused: It is not permitted to this login; nothing changed.
+        """
+        wishes = {**self._wishes, name: value}
+        self.caller = self._identity.choose(wishes)
+        self._wishes = wishes
+        self._renew()
+
+    def shown(self, name: str) -> str:
+        """The present value of one of the settings that say who is calling."""
+        values = {
+            "datagate.purpose": self.caller.purpose or "",
+            "datagate.on_behalf_of": self.caller.principal if self.caller.mandate is not None else "",
+            "datagate.mandate": self.caller.mandate or "",
+        }
+        return values.get(name, self._wishes.get(name, ""))
+
+    def refresh(self) -> None:
+        """The caller's rights changed."""
+        self._measures.changed.inc()
+        self._session.refresh()
+        self._kept.clear()
+
+    def knows(self, text: str, *, assuming: bool) -> bool:
+        """Whether the gate's answer is at hand."""
+        if self._gate is not self._gates.current:
+            self._renew()
+        return (text in self._quick or (text, assuming) in self._kept) and self._gate.state_within
+
+    def decide(self, text: str, *, assuming: bool) -> Decision:
+        """Have a statement admitted; what is wrong with it is returned, for it is told when it is its turn."""
+        begun = perf_counter()
+        try:
+            admitted = self._session.admit(text, assuming=assuming)
+            kept = self._kept.get((text, assuming))
+            if kept is not None and kept.admitted is admitted:
+                self._measures.admitted(None)
+                return kept
+            sendable = Sendable.of(admitted)
+        except DatagateError as error:
+            self._measures.refused(error.sqlstate)
+            return error
+        self._measures.admitted(perf_counter() - begun)
+        if len(self._kept) >= _MOST_KEPT or len(self._quick) >= _MOST_KEPT:
+            self._kept.clear()
+            self._quick.clear()
+        if admitted.kind is StatementKind.QUERY:
+            self._kept[text, assuming] = sendable
+        elif _QUICK.match(admitted.text):
+            self._quick.add(text)
+        return sendable
+
+    def opened(self, portal: str) -> None:
+        """A portal is run for the first time, and may be run on later."""
+        self._session.opened(f"portal {portal}")
+
+    async def check_portal(self, portal: str) -> DatagateError | None:
+        """RightsChanged where a portal is run on under rights that are no longer in force."""
+
+        def check() -> DatagateError | None:
+            try:
+                self._session.check_cursor(f"portal {portal}")
+            except DatagateError as error:
+                return error
+            return None
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, check)
+
+    async def decide_elsewhere(self, text: str, *, assuming: bool) -> Decision:
+        """The same in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, lambda: self.decide(text, assuming=assuming))
+
+    def exists(self, oid: int) -> bool:
+        """Whether a relation, by its OID, exists for the caller."""
+        return self._session.exists(oid)
+
+    def _renew(self) -> None:
+        self._gate = self._gates.current
+        self._session = self._gate.session(self.caller, frontend=FRONTEND, client=self._client)
+        self._kept.clear()
+
+
+def wishes_among(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Those settings that say who is calling."""
+    return {name: parameters[name] for name in WISHES if name in parameters}

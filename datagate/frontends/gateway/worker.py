@@ -1,0 +1,216 @@
+"""One process of the gateway: a gate, a pool, a door, and their end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from scramp.core import CBindData
+
+from datagate.errors import OperationalError
+from datagate.frontends.gateway.attempts import Attempts
+from datagate.frontends.gateway.cancelling import Keys
+from datagate.frontends.gateway.client import Client, House
+from datagate.frontends.gateway.door import ALPN, Door, Encrypting
+from datagate.frontends.gateway.identity import Identity, TokenVerifier
+from datagate.frontends.gateway.login import Channel, Doorkeeper
+from datagate.frontends.gateway.measures import Measures
+from datagate.frontends.gateway.pool import Pool, PoolLimits
+from datagate.frontends.gateway.protocol import frontend
+from datagate.frontends.gateway.protocol.startup import Cancel, Startup
+from datagate.frontends.gateway.target import Target, connect_bare, open_upstream
+from datagate.frontends.gateway.upstream import Upstream
+from datagate.frontends.gateway.users import UserFile
+from datagate.frontends.gateway.way import Way
+from datagate.gate import Gate
+
+Post = Callable[[int, Cancel], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Files of the gateway's certificate and key, and of the authority that signs its clients' certificates."""
+
+    certificate: Path
+    key: Path
+    clients: Path | None = None
+
+    def encrypting(self) -> Encrypting:
+        """Read them."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self.certificate, self.key)
+        context.set_alpn_protocols([ALPN])
+        if self.clients is not None:
+            context.load_verify_locations(self.clients)
+            context.verify_mode = ssl.CERT_OPTIONAL
+        der = ssl.PEM_cert_to_DER_cert(_first_certificate(self.certificate.read_text("ascii", "ignore")))
+        return Encrypting(context, bytes(CBindData.from_der(der)))
+
+
+def _first_certificate(pem: str) -> str:
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    return pem[pem.index(begin) : pem.index(end) + len(end)]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one worker is told. ``dsn``: the server, as the least-privileged role."""
+
+    dsn: str
+    users: Path
+    limits: PoolLimits = field(default_factory=PoolLimits)
+    certificates: Certificates | None = None
+    most_clients: int = 10_000
+    number: int = 0
+    connect_seconds: float = 10.0
+    drain_seconds: float = 30.0
+
+
+class Worker:
+    """One process of the gateway.
+
+    Args:
+        settings: See there.
+        gate: By which statements are admitted; :attr:`current` may be replaced.
+        tokens: Who reads tokens, where they are taken.
+        closing: What is closed at the end.
+    """
+
+    def __init__(
+        self, settings: Settings, gate: Gate, tokens: TokenVerifier | None = None, closing: ExitStack | None = None
+    ) -> None:
+        self.current = gate
+        self.closing = closing if closing is not None else ExitStack()
+        self._settings = settings
+        self._target = Target.read(settings.dsn, gate.session_settings)
+        self._executor = ThreadPoolExecutor(2, thread_name_prefix="gate")
+        self.pool = Pool(self._open, len(self._target.hosts), settings.limits)
+        self.keys = Keys(settings.number, secrets.token_bytes, self._cancel_upstream)
+        doorkeeper = Doorkeeper(
+            users=UserFile(settings.users),
+            attempts=Attempts(time.monotonic),
+            secret=secrets.token_bytes(32),
+            nonce=lambda: secrets.token_urlsafe(24).encode(),
+            tokens=tokens,
+        )
+        self._house = House(
+            doorkeeper,
+            self.pool,
+            self._target.database,
+            self._enter,
+            self.keys,
+            {},
+            self._forget,
+            partial(secrets.token_hex, 8),
+        )
+        self.measures = Measures()
+        self.measures.watch(self.pool)
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._post: Post | None = None
+        self._door: Door | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    def start(self, listener: socket.socket, post: Post | None = None) -> None:
+        """Serve on a bound socket; to be called in a running loop. ``post`` sends cancel requests to other workers."""
+        self._post = post
+        listener.setblocking(False)
+        certificates = self._settings.certificates
+        encrypting = certificates.encrypting() if certificates is not None else None
+        most = self._settings.most_clients
+        self._door = Door(listener, self._admit, self.cancel, encrypting, most=most)
+        self._serving = asyncio.get_running_loop().create_task(self._door.serve())
+
+    def replace_gate(self, gate: Gate) -> None:
+        """Admit by other policies from the next statement on; certificates are read anew too."""
+        self.current = gate
+        if self._door is not None and self._settings.certificates is not None:
+            self._door.encrypting = self._settings.certificates.encrypting()
+
+    async def stop(self) -> None:
+        """Accept nobody any more, let transactions end, then close everything."""
+        if self._serving is not None:
+            self._serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._serving
+        door = self._door
+        if door is not None:
+            await door.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.drain_seconds):
+                    while any(client.is_busy for client in door.clients):
+                        await asyncio.sleep(0.02)
+            for client in tuple(door.clients):
+                client.shut_down()
+        await self.pool.close()
+        self._executor.shutdown(cancel_futures=True)
+        self.closing.close()
+
+    @property
+    def clients(self) -> int:
+        """How many clients are connected."""
+        return len(self._door.clients) if self._door is not None else 0
+
+    def cancel(self, request: Cancel) -> None:
+        """Take a cancel request, for this worker or another."""
+        number = Keys.worker_of(request)
+        if number == self._settings.number:
+            self.keys.cancel(request)
+        elif self._post is not None:
+            self._post(number, request)
+
+    def _admit(self, startup: Startup, channel: Channel) -> Client:
+        client = Client(self._house, startup, channel)
+        if self._door is not None:
+            self._door.clients.add(client)
+        return client
+
+    def _forget(self, client: Client) -> None:
+        if self._door is not None:
+            self._door.clients.discard(client)
+
+    def _enter(self, identity: Identity, wishes: Mapping[str, str], client: str) -> Way:
+        return Way(self, identity, wishes, self._executor, client, self.measures)
+
+    async def _open(self, host: int) -> Upstream:
+        return await open_upstream(self._target, host, self._settings.connect_seconds)
+
+    async def _cancel_upstream(self, upstream: Upstream) -> None:
+        """Ask the server to cancel what a connection runs, and wait until it has taken the request."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._settings.connect_seconds):
+                sock = await connect_bare(self._target.hosts[upstream.host])
+                try:
+                    await loop.sock_sendall(sock, frontend.cancel(upstream.process, upstream.key))
+                    await loop.sock_recv(sock, 1)
+                finally:
+                    sock.close()
+        except (OSError, TimeoutError, OperationalError):
+            # As on a server: whether a request to cancel had an effect is never told.
+            return
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket that other workers may share the port of."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+        sock.listen(1024)
+    except OSError as error:
+        sock.close()
+        raise OperationalError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return sock

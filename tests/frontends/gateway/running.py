@@ -1,0 +1,123 @@
+"""A gateway in a thread of its own, in front of a real bank; and beside it the callers' twins."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import psycopg
+import uvloop
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import create_engine
+
+from datagate.audit import MemorySink
+from datagate.frontends.gateway.pool import PoolLimits
+from datagate.frontends.gateway.protocol.scram import Verifier
+from datagate.frontends.gateway.users import User, UserFile
+from datagate.frontends.gateway.worker import Certificates, Settings, Worker, bind
+from datagate.gate import Gate
+from datagate.stores import StateStore
+from datagate.stores.keyring import Keyring
+from fixtures.bank.callers import CALLERS, world
+from tests.conftest import CUSTOMERS
+from tests.house.source import ROOT
+from tests.twin.build import KEYS
+
+SERVICE = "gateway_service"
+PASSWORD = "correct horse"  # noqa: S105 - for users of the tests
+PURPOSES = {
+    "ana": ("analytics", "marketing.email"),
+    "ada": ("advice",),
+    "cora": ("self-service",),
+    "rex": ("compliance",),
+    "tom": ("tax",),
+}
+ANALYST, ADVISER = CALLERS["analyst"], CALLERS["adviser"]
+
+T = TypeVar("T")
+
+
+class Running:
+    """A gateway that serves; use it as a context manager."""
+
+    def __init__(
+        self, owner: str, folder: Path, *, limits: PoolLimits | None = None, certificates: Certificates | None = None
+    ) -> None:
+        self.owner = owner
+        self.sink = MemorySink()
+        self._closing = ExitStack()
+        engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(owner))
+        self._closing.callback(engine.dispose)
+        self.store = StateStore(engine)
+        service = make_conninfo(owner, user=SERVICE)
+        self.gate = Gate.open(
+            service, policies=ROOT / "policies", state=self.store, keyring=Keyring(KEYS), audit=self.sink
+        )
+        self.users = UserFile(folder / "users.json")
+        for name, purposes in PURPOSES.items():
+            self.users.put(User(name=name, verifier=Verifier.of(PASSWORD, os.urandom(16)), purposes=purposes))
+        self._settings = Settings(service, folder / "users.json", limits or PoolLimits(), certificates)
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.worker = self.do(self._start)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.do(self.worker.stop)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._closing.close()
+
+    async def _start(self) -> Worker:
+        worker = Worker(self._settings, self.gate)
+        listener = bind("127.0.0.1", 0)
+        self.port = listener.getsockname()[1]
+        worker.start(listener)
+        return worker
+
+    def do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run something in the gateway's own loop."""
+        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(60)
+
+    def dsn(self, user: str = "ana", **more: Any) -> str:
+        """How a client connects."""
+        given = {"host": "127.0.0.1", "port": self.port, "user": user, "password": PASSWORD, "dbname": self.database}
+        return make_conninfo("", **{**given, "connect_timeout": 10, **more})
+
+    def asyncpg(self, user: str) -> dict[str, Any]:
+        """How asyncpg connects."""
+        where = {"host": "127.0.0.1", "port": self.port, "user": user, "password": PASSWORD}
+        return {**where, "database": self.database, "timeout": 10}
+
+    @property
+    def database(self) -> str:
+        """The database's name."""
+        return str(psycopg.conninfo.conninfo_to_dict(self.owner)["dbname"])
+
+    def connect(self, user: str = "ana", **more: Any) -> psycopg.Connection[Any]:
+        """Connect as psycopg does, committing each statement."""
+        return psycopg.connect(self.dsn(user, **more), autocommit=True)
+
+
+def make_bank(owner: str) -> None:
+    """Tell an existing bank what is known of its callers, and make the service role."""
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(owner))
+    store = StateStore(engine)
+    with psycopg.connect(owner, autocommit=True) as connection:
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (SERVICE,)).fetchone() is None:
+            connection.execute(f"CREATE ROLE {SERVICE} LOGIN")
+        connection.execute(f"GRANT USAGE ON SCHEMA bank TO {SERVICE}")
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA bank TO {SERVICE}")
+    store.grant_service_role(SERVICE)
+    world(CUSTOMERS).record(store)
+    engine.dispose()

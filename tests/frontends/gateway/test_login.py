@@ -1,0 +1,74 @@
+"""Logins: who gets in, and that those who do not learn nothing from it."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from datagate.errors import ProtocolViolation
+from datagate.frontends.gateway.attempts import Attempts
+from datagate.frontends.gateway.protocol.scram import PLAIN, ScramServer, Verifier
+from tests.frontends.gateway.running import Running
+
+
+def test_wrong_unknown_and_locked_look_alike(gateway: Running) -> None:
+    """A wrong password, an unknown name and a locked one end in the same words and SQLSTATE; the right one gets in."""
+    gateway.users.lock("rex", locked=True)
+    words = set()
+    for user, password in (("ana", "wrong"), ("nobody", "wrong"), ("rex", "correct horse")):
+        with pytest.raises(psycopg.OperationalError) as caught:
+            gateway.connect(user, password=password)
+        words.add(str(caught.value).rpartition("FATAL:")[2].replace(user, "NAME"))
+    assert words == {'  password authentication failed for user "NAME"'}
+    gateway.users.lock("rex", locked=False)
+    with gateway.connect("rex") as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_another_database_does_not_exist(gateway: Running) -> None:
+    """The gateway serves the one database that its policies are about."""
+    with pytest.raises(psycopg.OperationalError, match='database "elsewhere" does not exist'):
+        gateway.connect(dbname="elsewhere")
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["-c search_path=bank", "-c datagate.nothing=1", "-c client_encoding=LATIN1", "-x", "-c timezone=Nowhere/Land"],
+)
+def test_start_up_settings_are_held_to_the_list(gateway: Running, options: str) -> None:
+    """Settings that callers may not change, unknown ones and wrong values are refused at the start."""
+    with pytest.raises(psycopg.OperationalError):
+        gateway.connect(options=options)
+
+
+def test_guesses_are_limited() -> None:
+    """After ten failures within a minute a name has to wait; another has not; success forgets."""
+    now = [0.0]
+    attempts = Attempts(lambda: now[0], allowed=10, window=60)
+    for _ in range(10):
+        assert attempts.may_try("a")
+        attempts.failed("a")
+    assert not attempts.may_try("a")
+    assert attempts.may_try("b")
+    now[0] = 61.0
+    assert attempts.may_try("a")
+
+
+def test_verifiers_are_spelled_as_postgresql_spells_them(gateway: Running) -> None:
+    """A verifier that PostgreSQL made reads the same, and one of ours makes the same from password and salt."""
+    with psycopg.connect(gateway.owner, autocommit=True) as owner:
+        owner.execute("create role spelled password 'secret word'")
+        row = owner.execute("select rolpassword from pg_authid where rolname = 'spelled'").fetchone()
+        owner.execute("drop role spelled")
+    assert row is not None
+    theirs = Verifier.read(row[0])
+    assert str(theirs) == row[0]
+    assert Verifier.of("secret word", theirs.salt, theirs.iterations) == theirs
+
+
+@pytest.mark.parametrize("first", [b"", b"n", b"n,,", b"x,,n=,r=abc", b"p=tls-unique,,n=,r=abc", b"n,,n=,r=\0"])
+def test_malformed_first_messages(first: bytes) -> None:
+    """What is no SCRAM is a violation of the protocol, and nothing else."""
+    server = ScramServer(Verifier.of("x", b"salt" * 4), b"nonce", None)
+    with pytest.raises(ProtocolViolation):
+        server.challenge(PLAIN, first)
