@@ -114,6 +114,11 @@ class GateSession:
         """Note that a frontend opens a cursor of its own making, under the rights of the statement just admitted."""
         self._kept.open(cursor, self.pledge())
 
+    def inherit(self, former: GateSession) -> None:
+        """Hold the cursors that are open on the connection to what they pledged when a former session declared them."""
+        self._kept.cursors.update(former._kept.cursors)
+        self._kept.past.update(former._kept.past)
+
     def failed(self) -> None:
         """Note that the server failed a statement, which might have been one that closes or opens a cursor."""
         self._kept.failed()

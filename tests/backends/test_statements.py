@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from datagate.backends.postgres.statements import StatementKind, read_statement
+from datagate.backends.postgres.statements import StatementKind, check_zone, read_statement
 from datagate.errors import Refused, UnsupportedConstruct
+from datagate.frontends.gateway.client import profile_of
 
 
 @pytest.mark.parametrize("text", ["select 1", "values (1)", "table t", "with a as (select 1) table a", "(select 1)"])
@@ -49,6 +50,26 @@ def test_everything_else_is_refused_by_name(text: str, error: type[Exception], w
     """A refusal names what was not carried."""
     with pytest.raises(error, match=word):
         read_statement(text)
+
+
+@pytest.mark.parametrize(
+    "zone", ["Europe/Berlin", "America/Port-au-Prince", "utc", "Etc/GMT-14", "etc/gmt+5", "UTC-5:13", "EST5EDT", "3"]
+)
+def test_zones(zone: str) -> None:
+    """A session may have any zone that has a name, and any offset."""
+    assert read_statement(f"set timezone = '{zone}'").kind is StatementKind.SESSION
+    check_zone(zone)
+
+
+@pytest.mark.parametrize(
+    "zone", ["<UTC>+5", "<EUROPE/BERLIN>-3", "Europe/Berlin+5", "a/b-1:00", "X<Y>3", "Etc/GMT+5x3"]
+)
+def test_zones_of_ones_own(zone: str) -> None:
+    """It may not give another meaning to what policies may name."""
+    with pytest.raises(Refused, match="TimeZone"):
+        read_statement(f"set time zone '{zone}'")
+    with pytest.raises(Refused, match="TimeZone"):
+        profile_of({"TimeZone": zone})
 
 
 def test_parameters_are_counted() -> None:

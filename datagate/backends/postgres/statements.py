@@ -201,6 +201,14 @@ def _check_session_statement(node: str, body: Tree) -> None:
     raise UnsupportedConstruct(f"{word} is not passed on by the gate; whoever owns the database runs it past the gate")
 
 
+def check_zone(value: str) -> None:
+    """Refused, unless a session may have this TimeZone: one that gives no name of a zone another meaning."""
+    if _RENAMES_ZONES.search(value) and not _FIXED_ZONE.fullmatch(value.lower()):
+        raise Refused(
+            "TimeZone takes a zone's name (Europe/Berlin) or an offset in hours, and no abbreviation of your own"
+        )
+
+
 def _check_set(body: Tree) -> None:
     name = body.get("name", "").lower()
     if body["kind"] == "VAR_SET_MULTI" and name in _ABOUT_TRANSACTIONS:
@@ -214,10 +222,8 @@ def _check_set(body: Tree) -> None:
     if any("A_Const" not in value for value in body.get("args", ())):
         # libpg_query's deparser does not survive SET TIME ZONE INTERVAL '…'.
         raise UnsupportedConstruct(f"setting {name} to anything but a plain constant is not carried")
-    if name == "timezone" and _RENAMES_ZONES.search(_value(body)) and not _FIXED_ZONE.fullmatch(_value(body)):
-        raise Refused(
-            "TimeZone takes a zone's name (Europe/Berlin) or an offset in hours, and no abbreviation of your own"
-        )
+    if name == "timezone":
+        check_zone(_value(body))
     if body["kind"] in ("VAR_SET_VALUE", "VAR_SET_DEFAULT", "VAR_RESET") and name in SETTINGS:
         return
     raise Refused(f"setting {name or 'ALL'} may not be changed through the gate")

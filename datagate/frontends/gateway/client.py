@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from datagate.backends.postgres.statements import SETTINGS
+from datagate.backends.postgres.statements import SETTINGS, check_zone
 from datagate.errors import DatagateError, OperationalError, ProtocolViolation, Refused, StateError
 from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.cancelling import Keys
@@ -272,5 +272,7 @@ def profile_of(parameters: Mapping[str, str]) -> Profile:
             continue
         if lower not in SETTINGS:
             raise Refused(f"setting {name} may not be changed through the gate")
+        if lower == "timezone":
+            check_zone(value)
         profile[lower] = value
     return MappingProxyType(profile)

@@ -103,6 +103,10 @@ class Hearer:
         """A statement is done."""
         raise NotImplementedError
 
+    def failed(self) -> None:
+        """The server failed something: what it was sent to close may still be open."""
+        raise NotImplementedError
+
     def copies_in(self) -> None:
         """The server waits for what is copied in."""
         raise NotImplementedError
@@ -232,6 +236,7 @@ class Relay:
             return self._client.fatal(diagnostics)
         if not self.expected:
             raise OperationalError("the server sent an error out of turn")
+        self._client.failed()
         head = self.expected[0]
         changed = diagnostics.get("C") == answers.RIGHTS_CHANGED
         if changed and self._client.rights_changed(head):

@@ -83,6 +83,10 @@ class Speech(Hearer):
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
 
+    def failed(self) -> None:
+        """The server failed something."""
+        self.way.failed()
+
     def begins(self, text: str | None, sendable: Sendable) -> None:
         """A statement is about to be sent; ``text``: a simple query's, else it is the run of a portal."""
         raise NotImplementedError

@@ -132,6 +132,10 @@ class Way:
             self._quick.add(text)
         return sendable
 
+    def failed(self) -> None:
+        """The server failed something: no cursor is taken for closed that might still be open."""
+        self._session.failed()
+
     def opened(self, portal: str) -> None:
         """A portal is run for the first time, and may be run on later."""
         self._session.opened(f"portal {portal}")
@@ -159,7 +163,11 @@ class Way:
 
     def _renew(self) -> None:
         self._gate = self._gates.current
-        self._session = self._gate.session(self.caller, frontend=FRONTEND, client=self._client)
+        former, self._session = (
+            self._session,
+            self._gate.session(self.caller, frontend=FRONTEND, client=self._client),
+        )
+        self._session.inherit(former)
         self._kept.clear()
 
 

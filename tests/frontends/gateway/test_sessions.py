@@ -122,6 +122,29 @@ def test_changed_rights_run_again_unnoticed(gateway: Running, autocommit: bool) 
         assert connection.execute(REGIONS).fetchall() == [("APAC",), ("EU",)]
 
 
+@pytest.mark.parametrize("between", ["set datagate.purpose = 'analytics'", "close nothing", None])
+def test_open_cursors_end_with_the_rights_they_were_opened_under(gateway: Running, between: str | None) -> None:
+    """Whatever was said since, a cursor shows nothing once its caller's rights are others."""
+    gateway.store.grant_attribute("ana", "regions", ("EU", "US"))
+    with gateway.connect("ana") as ana:
+        ana.execute("begin")
+        ana.execute("declare c cursor for select customer_id from bank.customers")
+        assert ana.execute("fetch 1 from c").fetchone() is not None
+        ana.execute("savepoint s")
+        if between == "close nothing":
+            with pytest.raises(psycopg.errors.InvalidCursorName):
+                ana.execute(between)
+            ana.execute("rollback to s")
+        elif between is not None:
+            ana.execute(between)
+        assert ana.execute("fetch 1 from c").fetchone() is not None
+        gateway.store.grant_attribute("ana", "regions", ("EU",))
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            ana.execute("fetch 1 from c")
+        ana.execute("rollback")
+    gateway.store.grant_attribute("ana", "regions", ("EU", "US"))
+
+
 def test_settings_stay_with_their_session(gateway: Running) -> None:
     """What one session sets, or asks for at its start, no other session meets."""
     with gateway.connect() as first:
