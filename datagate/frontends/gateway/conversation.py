@@ -249,7 +249,12 @@ class Conversation(Deciding):
             self._note(portal.statement)
             if message.rows:
                 if not portal.runs:
-                    self.way.opened(shown_name(message.portal))
+                    try:
+                        self.way.opened(shown_name(message.portal))
+                    except DatagateError as error:
+                        # Rights changed since it was admitted, or the state cannot be asked.
+                        self._refuse(EXECUTE, error)
+                        return
                 portal.runs = 1
             self.again.begins(None, portal.statement)
             self.send_execute(message.portal, message.rows, portal)

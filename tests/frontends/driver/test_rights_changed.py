@@ -96,7 +96,7 @@ def test_refused_after_the_change(conn: driver.Connection[Any], gate: StandInGat
             raise errors.Refused("no longer permitted")
         return admit(text)
 
-    names = {"admit": staticmethod(narrowed), "refresh": session.refresh, "leave": session.leave}
+    names = {"admit": staticmethod(narrowed), "refresh": session.refresh, "failed": session.failed}
     conn._admission._session = type("Narrowed", (), names)()  # type: ignore[union-attr]
     with pytest.raises(errors.Refused):
         conn.execute("select stale(1)")
