@@ -245,17 +245,10 @@ class Conversation(Deciding):
             self.send_execute(message.portal, message.rows, None)
         elif isinstance(portal.statement, Local):
             self._run_local(portal.statement)
+        elif (refusal := self.opens(message, portal)) is not None:
+            self._refuse(EXECUTE, refusal)
         else:
             self._note(portal.statement)
-            if message.rows:
-                if not portal.runs:
-                    try:
-                        self.way.opened(shown_name(message.portal))
-                    except DatagateError as error:
-                        # Rights changed since it was admitted, or the state cannot be asked.
-                        self._refuse(EXECUTE, error)
-                        return
-                portal.runs = 1
             self.again.begins(None, portal.statement)
             self.send_execute(message.portal, message.rows, portal)
 

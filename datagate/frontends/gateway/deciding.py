@@ -124,6 +124,17 @@ class Deciding(Speech):
         self._attached(upstream)
         return None
 
+    def opens(self, message: frontend.Execute, portal: Portal) -> DatagateError | None:
+        """Note that a portal will be run in parts; what forbids it: changed rights, or a state that cannot be asked."""
+        if message.rows:
+            if not portal.runs:
+                try:
+                    self.way.opened(shown_name(message.portal))
+                except DatagateError as error:
+                    return error
+            portal.runs = 1
+        return None
+
     async def _wait_for_upstream(self) -> None:
         upstream = await self.pool.take(self._holder, self.profile)
         if self.phase is Phase.ENDED:
