@@ -40,6 +40,7 @@ class Gate(Shared):
     _current: Shared | None = None
     _origin: tuple[str, Path] | None = None
     _files: FileWatch | None = None
+    _owns_state: bool = False
     _reading: Lock
 
     @classmethod
@@ -89,6 +90,7 @@ class Gate(Shared):
             audit=audit if audit is not None else LoggingSink(),
             clock=clock,
         )
+        gate._owns_state = store is not state
         gate._begin(origin, watch=watch)
         return gate
 
@@ -99,8 +101,13 @@ class Gate(Shared):
             self._files = FileWatch(origin[1], self.reload)
 
     def close(self) -> None:
-        """Watch the policies' files no longer; connections stay as they are."""
+        """Watch the policies' files no longer, and close what the gate keeps open to a state that it opened itself.
+
+        The connections of callers stay as they are.
+        """
         files, self._files = self._files, None
+        if self._owns_state:
+            self.state.close()
         if files is not None:
             files.close()
 

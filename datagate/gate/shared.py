@@ -6,7 +6,6 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TypeVar
 
 from datagate.audit import CompletingSink, Sink
@@ -89,10 +88,10 @@ class Shared:
         self._owners: dict[str, tuple[Owner, ...]] = {}
         self._guards: dict[tuple[object, ...], Guard] = {}
 
-    @cached_property
+    @property
     def pulse(self) -> Pulse:
-        """Tells whether the state changed."""
-        return self.state.pulse()
+        """Tells whether the state changed; one for all policies that follow each other."""
+        return self.state.pulse
 
     def instant(self) -> datetime:
         """The instant to decide at: by the clock that also judges what is in force inside statements."""

@@ -40,9 +40,12 @@ class StateStore(Entitling, Consenting, Delegating):
 
     def __init__(self, engine: Engine, *, clock: Clock | None = None) -> None:
         self._database = StateDatabase(engine, clock)
+        self._pulse: Pulse | None = None
 
     def close(self) -> None:
-        """Close the connections that the engine keeps; it opens new ones when it is asked again."""
+        """Close the connections that the engine and the pulse keep; they open new ones when they are asked again."""
+        if self._pulse is not None:
+            self._pulse.close()
         self._database.close()
 
     def create(self) -> None:
@@ -106,11 +109,14 @@ class StateStore(Entitling, Consenting, Delegating):
             connection.execute(text("SELECT datagate.advance_epochs(ARRAY[:party])"), {"party": POLICIES_PARTY})
             connection.execute(text("SELECT pg_catalog.pg_notify(:channel, '')"), {"channel": POLICIES_CHANNEL})
 
+    @property
     def pulse(self) -> Pulse:
         """What tells, often and at once, whether the state changed; InterfaceError where the engine cannot."""
         if not self._database.is_postgres:
             raise InterfaceError("only a state on PostgreSQL tells its changes at once")
-        return Pulse(self._database)
+        if self._pulse is None:
+            self._pulse = Pulse(self._database)
+        return self._pulse
 
     def is_current(self, epoch: Epoch) -> bool:
         """Whether nothing changed for these parties; for state that statements cannot check by themselves."""

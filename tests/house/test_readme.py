@@ -67,10 +67,9 @@ def bank(
         connection.execute(f"GRANT USAGE ON SCHEMA bank TO {SERVICE}")
         connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA bank TO {SERVICE}")
         connection.execute(f"CREATE ROLE {STEWARD} LOGIN")
-        connection.execute(f"GRANT USAGE ON SCHEMA datagate TO {STEWARD}")
-        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA datagate TO {STEWARD}")
     state = datagate.StateStore(unpooled(owner))
     state.grant_service_role(SERVICE)
+    state.grant_state_reader(STEWARD)
     state.grant_role("ana", "analyst")
     state.grant_attribute("ana", "regions", ("EU",))
     state.give_consents([str(number) for number in range(1, 1001) if number % 3], "analytics")
@@ -114,9 +113,9 @@ def run(block: Block, names: dict[str, object]) -> str:
 
 def closing(value: object) -> Callable[[], None] | None:
     """What closes the connections that a value keeps, if it keeps some."""
-    if isinstance(value, datagate.StateStore):
+    if isinstance(value, datagate.StateStore | datagate.Gate):
         return value.close
-    return value.dispose if isinstance(value, sqlalchemy.Engine) else None
+    return value.dispose if isinstance(value, sqlalchemy.Engine | datagate.GatedEngine) else None
 
 
 def test_the_query_becomes_what_it_says(bank: str) -> None:
@@ -171,7 +170,7 @@ def test_commands_do_what_they_say(bank: str, monkeypatch: pytest.MonkeyPatch) -
             done = CliRunner().invoke(app, words)
             assert done.exit_code == 0, (words, done.output, done.exception)
             ran.add(words[0])
-    assert ran == {"check", "test", "query", "explain", "schema", "init", "entitle", "consent", "mandate"}
+    assert ran == {"check", "test", "query", "explain", "schema", "why", "init", "entitle", "consent", "mandate"}
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"python -m (benchmarks\.\w+)", README))))
