@@ -161,7 +161,7 @@ def test_everything_is_recorded(bank: Bank) -> None:
             COUNT,
             COUNT,
             "select * from bank.canary_vault",
-            "copy bank.customers to stdout",
+            "copy bank.customers from stdin",
             "begin",
             "selec",
         ):

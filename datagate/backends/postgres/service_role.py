@@ -26,7 +26,8 @@ def service_role(role: str, policies: PolicySet, catalog: Catalog, *, exists: bo
     for setting in _SETTINGS:
         yield f"ALTER ROLE {name} SET {setting}"
     yield f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC"
-    yield f"GRANT CONNECT ON DATABASE {database} TO {name}"
+    # For the temporary tables of callers, and for those on which a gate tries what its policies' expressions mean.
+    yield f"GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {name}"
     governed = {
         relation.name: policy
         for relation in catalog.relations.values()

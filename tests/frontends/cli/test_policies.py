@@ -84,7 +84,7 @@ def test_examples_hold_with_a_database_and_without(run: Run, bank: Bank) -> None
     outcomes = [run(f"test {POLICIES}"), run(f"test {POLICIES} --dsn '{bank.owner}'")]
     assert [outcome.code for outcome in outcomes] == [0, 0]
     assert outcomes[0].out == outcomes[1].out
-    assert "bank.customers: 18 cases, all hold" in outcomes[0].out
+    assert "bank.customers: 22 cases, all hold" in outcomes[0].out
     assert outcomes[0].out.splitlines()[-1].endswith("examples: all hold")
 
 

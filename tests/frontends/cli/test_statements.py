@@ -11,8 +11,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import create_engine
 
 from datagate.backends.postgres.engine import parse_tree
+from datagate.stores import StateStore
 from tests.frontends.cli.conftest import POLICIES, Bank, Run
 
 AS_ADVISER = "--as ada --purpose advice"
@@ -34,12 +36,9 @@ def entitled(bank: Bank) -> None:
             "INSERT INTO datagate.consents SELECT n::text, 'analytics', true, '2020-01-01', NULL"
             " FROM generate_series(1, 20) AS n"
         )
-        for statement in (
-            "GRANT USAGE ON SCHEMA datagate TO cli_service",
-            "GRANT SELECT ON datagate.epochs, datagate.consents TO cli_service",
-            "GRANT EXECUTE ON FUNCTION datagate.still_current TO cli_service",
-        ):
-            connection.execute(statement.encode())
+    store = StateStore(create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(bank.owner)))
+    store.grant_service_role("cli_service")
+    store.close()
 
 
 def owners(bank: Bank, statement: str) -> list[tuple[object, ...]]:
