@@ -93,7 +93,9 @@ _CHECKS: tuple[_Check, ...] = (
         _SERIOUS,
         "the role owns the database",
         "an owner can change and grant all",
-        "SELECT datname::text, format('ALTER DATABASE %I OWNER TO %s', datname, boss) FROM pg_catalog.pg_database, boss"
+        # What it had been granted itself goes with the ownership.
+        "SELECT datname::text, format('ALTER DATABASE %1$I OWNER TO %2$s; GRANT CONNECT, TEMPORARY ON DATABASE %1$I TO"
+        " %3$I', datname, boss, me.rolname) FROM pg_catalog.pg_database, boss, me"
         " WHERE datname = current_database() AND datdba <> 10 AND datdba IN (SELECT oid FROM am)",
     ),
     _Check(
