@@ -16,6 +16,7 @@ from datagate.backends.postgres.wrappers import WrapperKind
 from datagate.decision.filters import consent_purposes
 from datagate.errors import (
     DatagateError,
+    ProgrammingError,
     Refused,
     RightsChanged,
     SeveralStatements,
@@ -185,11 +186,11 @@ class GateSession:
     def check_cursor(self, cursor: str) -> frozenset[PrincipalId]:
         """RightsChanged where a cursor was opened under rights, consents or policies that are no longer in force.
 
-        The answer is what tells of withdrawals while rows are fetched. An unknown cursor is the server's to refuse.
+        The answer tells of withdrawals meanwhile. Another name may be a portal's, so none but declared ones are fetched.
         """
         pledge = self._kept.cursors.get(cursor)
         if pledge is None:
-            return frozenset()
+            raise ProgrammingError(f'cursor "{cursor}" does not exist', sqlstate="34000")
         self.confirm(pledge)
         self._stand(pledge.consents)
         return pledge.consents

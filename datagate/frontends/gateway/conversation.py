@@ -21,7 +21,7 @@ from datagate.frontends.gateway.again import Again
 from datagate.frontends.gateway.deciding import Deciding, decoded
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.pool import Pool
-from datagate.frontends.gateway.prepared import Portal, Prepared, no_statement, shown_name
+from datagate.frontends.gateway.prepared import Portal, Prepared, no_portal, no_statement, shown_name
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.frames import Frame
 from datagate.frontends.gateway.protocol.phases import Phase, Verdict, judge
@@ -222,8 +222,10 @@ class Conversation(Deciding):
             portal = self.portals.get(message.name)
             if portal is not None and isinstance(portal.statement, Local):
                 self._say(portal.statement.description(portal.message.results))
-                return
-            self.send_describe(message.name, portal)
+            elif portal is None:
+                self._refuse(DESCRIBE, no_portal(message.name))
+            else:
+                self.send_describe(message.name, portal)
             return
         prepared = self.statements.get(message.name)
         if prepared is None:
@@ -242,7 +244,7 @@ class Conversation(Deciding):
         if isinstance(decision, DatagateError):
             self._refuse(EXECUTE, decision)
         elif portal is None:
-            self.send_execute(message.portal, message.rows, None)
+            self._refuse(EXECUTE, no_portal(message.portal))
         elif isinstance(portal.statement, Local):
             self._run_local(portal.statement)
         elif (refusal := self.opens(message, portal)) is not None:

@@ -44,6 +44,11 @@ def named(name: bytes) -> str:
     return f'prepared statement "{shown_name(name)}"' if name else "unnamed prepared statement"
 
 
+def no_portal(name: bytes) -> ProgrammingError:
+    """There is no such portal; a cursor that SQL declared is none, though the server has one namespace for both."""
+    return ProgrammingError(f'portal "{shown_name(name)}" does not exist', sqlstate="34000")
+
+
 def no_statement(name: bytes) -> ProgrammingError:
     """There is no such prepared statement."""
     return ProgrammingError(f"{named(name)} does not exist", sqlstate="26000")

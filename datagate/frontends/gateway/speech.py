@@ -173,15 +173,15 @@ class Speech(Hearer):
         self._out.append(sendable.bind(portal.message, portal.message.portal, name))
         self.relay.expect(Expectation(Step.BIND, shown=shown, asked=portal.prepared.asked, portal=portal))
 
-    def send_describe(self, name: bytes, portal: Portal | None) -> None:
+    def send_describe(self, name: bytes, portal: Portal) -> None:
         """Describe a portal upstream."""
-        asked = portal.prepared.asked if portal is not None else ""
+        asked = portal.prepared.asked
         self._out.append(frontend.describe(frontend.PORTAL, name))
         self.relay.expect(Expectation(Step.DESCRIBE_PORTAL, asked=asked, portal=portal, rows_shown=_shows(portal)))
 
-    def send_execute(self, name: bytes, rows: int, portal: Portal | None) -> None:
+    def send_execute(self, name: bytes, rows: int, portal: Portal) -> None:
         """Run a portal upstream."""
-        asked = portal.prepared.asked if portal is not None else ""
+        asked = portal.prepared.asked
         self._out.append(frontend.execute(name, rows))
         what = Expectation(Step.EXECUTE, asked=asked, own=rows, portal=portal, rows_shown=_shows(portal))
         self.relay.expect(what)
@@ -239,5 +239,5 @@ class Speech(Hearer):
         out.clear()
 
 
-def _shows(portal: Portal | None) -> bool:
-    return portal is None or isinstance(portal.statement, Local) or portal.statement.admitted.shows_rows
+def _shows(portal: Portal) -> bool:
+    return isinstance(portal.statement, Local) or portal.statement.admitted.shows_rows

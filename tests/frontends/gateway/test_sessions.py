@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import threading
@@ -142,6 +143,34 @@ def test_open_cursors_end_with_the_rights_they_were_opened_under(gateway: Runnin
         with pytest.raises(psycopg.errors.SerializationFailure):
             ana.execute("fetch 1 from c")
         ana.execute("rollback")
+    gateway.store.grant_attribute("ana", "regions", ("EU", "US"))
+
+
+def raw(connection: psycopg.Connection[tuple[object, ...]], *messages: tuple[bytes, bytes]) -> bytes:
+    """Send messages as they are, with a Sync behind; all that is answered, up to ReadyForQuery."""
+    sent = b"".join(kind + struct.pack("!i", len(body) + 4) + body for kind, body in (*messages, (b"S", b"")))
+    with socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.setblocking(True)
+        line.sendall(sent)
+        answer = b""
+        while not (len(answer) >= 6 and answer[-6:-1] == b"Z\0\0\0\x05"):
+            answer += line.recv(65536)
+    return answer
+
+
+@pytest.mark.parametrize("kind", [b"E", b"D"])
+def test_a_cursor_is_no_portal(gateway: Running, kind: bytes) -> None:
+    """A declared cursor is not run as a portal, past what FETCH is held to; the server has one namespace for both."""
+    message = (b"E", b"c\0" + struct.pack("!i", 0)) if kind == b"E" else (b"D", b"Pc\0")
+    gateway.store.grant_attribute("ana", "regions", ("EU", "US"))
+    with gateway.connect("ana") as ana:
+        ana.execute("begin")
+        ana.execute("declare c cursor for select region from bank.customers")
+        gateway.store.grant_attribute("ana", "regions", ("EU",))
+        answer = raw(ana, message)
+        assert b'portal "c" does not exist' in answer
+        assert b"US" not in answer.replace(b"PUS", b"")
+        assert b"region" not in answer
     gateway.store.grant_attribute("ana", "regions", ("EU", "US"))
 
 
