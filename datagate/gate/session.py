@@ -186,7 +186,7 @@ class GateSession:
     def check_cursor(self, cursor: str) -> frozenset[PrincipalId]:
         """RightsChanged where a cursor was opened under rights, consents or policies that are no longer in force.
 
-        The answer tells of withdrawals meanwhile. Another name may be a portal's, so none but declared ones are fetched.
+        The answer tells of withdrawals meanwhile. Any other name may be a portal, and is not fetched from.
         """
         pledge = self._kept.cursors.get(cursor)
         if pledge is None:
