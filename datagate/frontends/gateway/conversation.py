@@ -89,7 +89,7 @@ class Conversation(Deciding):
                 kind, message = self._current
                 if self.phase is Phase.SKIPPING and kind not in (SYNC, frontend.TERMINATE):
                     # It waited while an error ended its series.
-                    self._current = self._decision = None
+                    self._current, self._decision, self._pledged = None, None, False
                     continue
                 wait = self._needs(kind, message)
                 if wait is not None:
@@ -199,6 +199,7 @@ class Conversation(Deciding):
 
     def _bind(self, message: frontend.Bind) -> None:
         decision, prepared = self._taken(), self.statements.get(message.statement)
+        pledged, self._pledged = self._pledged, False
         if prepared is None:
             fault: DatagateError = no_statement(message.statement)
             self._refuse(BIND, fault)
@@ -214,7 +215,7 @@ class Conversation(Deciding):
             except ProtocolViolation as error:
                 self._refuse(BIND, error)
                 return
-            portal = self.portals[message.portal] = Portal(prepared, message, sendable)
+            portal = self.portals[message.portal] = Portal(prepared, message, sendable, pledged)
             self.send_bind(portal, sendable, shown=True)
 
     def _describe(self, message: frontend.Named) -> None:
@@ -247,9 +248,8 @@ class Conversation(Deciding):
             self._refuse(EXECUTE, no_portal(message.portal))
         elif isinstance(portal.statement, Local):
             self._run_local(portal.statement)
-        elif (refusal := self.opens(message, portal)) is not None:
-            self._refuse(EXECUTE, refusal)
         else:
+            portal.held = False
             self._note(portal.statement)
             self.again.begins(None, portal.statement)
             self.send_execute(message.portal, message.rows, portal)

@@ -46,8 +46,12 @@ class Deciding(Speech):
             wait = self._needs_for_bind(message)
             if wait is not None or isinstance(self._decision, DatagateError):
                 return wait
-        elif kind == EXECUTE and (portal := self.portals.get(message.portal)) is not None and portal.runs > 0:
-            return self._check_portal(portal, message.portal)
+            if not self._pledged and self._lasts(message.portal):
+                return self._pledge(message.portal)
+        elif kind == EXECUTE and (portal := self.portals.get(message.portal)) is not None:
+            if portal.pledged and not portal.held:
+                return self._check_portal(portal, message.portal)
+            return None
         elif kind not in (DESCRIBE, EXECUTE) or self.upstream is not None:
             return None
         return self.attach() if self.upstream is None else None
@@ -94,9 +98,24 @@ class Deciding(Speech):
             statements.append((text, decision))
         self._decision = Several(tuple(statements))
 
+    def _lasts(self, portal: bytes) -> bool:
+        """Whether what is bound may be run later than now; False where all of it is asked for right behind."""
+        if not isinstance(self._decision, Sendable) or not self.way.lasts(self._decision):
+            return False
+        for kind, body in self.inbox:
+            if kind == EXECUTE:
+                return body != portal + bytes(5)
+            if kind != DESCRIBE:
+                return True
+        return True
+
+    async def _pledge(self, portal: bytes) -> None:
+        refusal = await self.way.pledge_portal(shown_name(portal))
+        self._decision, self._pledged = refusal or self._decision, refusal is None
+
     async def _check_portal(self, portal: Portal, name: bytes) -> None:
         self._decision = await self.way.check_portal(shown_name(name))
-        portal.runs = -1
+        portal.held = True
 
     def _needs_for_bind(self, message: frontend.Bind) -> Coroutine[Any, Any, None] | None:
         """The decision is made for each run; where the parameters are not what it assumed, made without assuming."""
@@ -122,17 +141,6 @@ class Deciding(Speech):
         if upstream is None:
             return self._wait_for_upstream()
         self._attached(upstream)
-        return None
-
-    def opens(self, message: frontend.Execute, portal: Portal) -> DatagateError | None:
-        """Note that a portal will be run in parts; what forbids it: changed rights, or a state that cannot be asked."""
-        if message.rows:
-            if not portal.runs:
-                try:
-                    self.way.opened(shown_name(message.portal))
-                except DatagateError as error:
-                    return error
-            portal.runs = 1
         return None
 
     async def _wait_for_upstream(self) -> None:

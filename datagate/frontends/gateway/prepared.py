@@ -26,12 +26,17 @@ class Prepared:
 
 @dataclass(slots=True)
 class Portal:
-    """What a client bound: for telling what an Execute or Describe speaks of, and for running it once more."""
+    """What a client bound: for telling what an Execute or Describe speaks of, and for running it once more.
+
+    ``pledged``: it was not to be run at once, so each run is held to what was in force when it was bound, which is what
+    its snapshot shows; ``held``: that has just been done.
+    """
 
     prepared: Prepared
     message: frontend.Bind
     statement: Sendable | Local
-    runs: int = 0
+    pledged: bool = False
+    held: bool = False
 
 
 def shown_name(name: bytes) -> str:

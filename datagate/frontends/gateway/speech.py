@@ -80,6 +80,7 @@ class Speech(Hearer):
         self._holder = ""
         self._current: tuple[int, Any] | None = None
         self._decision: Decision | Local | Several | None = None
+        self._pledged = False
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
 

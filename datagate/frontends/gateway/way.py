@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from time import perf_counter
 from typing import Protocol
@@ -136,21 +136,29 @@ class Way:
         """The server failed something: no cursor is taken for closed that might still be open."""
         self._session.failed()
 
-    def opened(self, portal: str) -> None:
-        """A portal is run for the first time, and may be run on later."""
-        self._session.opened(f"portal {portal}")
+    def lasts(self, sendable: Sendable) -> bool:
+        """Whether it matters when a statement that was admitted is run."""
+        return sendable.admitted.kind is StatementKind.QUERY or _QUICK.match(sendable.admitted.text) is None
+
+    async def pledge_portal(self, portal: str) -> DatagateError | None:
+        """Note what a portal stands on that is to be bound and run later; RightsChanged where that is past already."""
+        return await self._asked(lambda: self._session.opened(f"portal {portal}"))
 
     async def check_portal(self, portal: str) -> DatagateError | None:
-        """RightsChanged where a portal is run on under rights that are no longer in force."""
+        """RightsChanged where a portal is run under rights that are no longer in force."""
+        return await self._asked(lambda: self._session.check_cursor(f"portal {portal}"))
 
-        def check() -> DatagateError | None:
+    async def _asked(self, ask: Callable[[], object]) -> DatagateError | None:
+        """What a question to the state raises, which happens in a thread."""
+
+        def answered() -> DatagateError | None:
             try:
-                self._session.check_cursor(f"portal {portal}")
+                ask()
             except DatagateError as error:
                 return error
             return None
 
-        return await asyncio.get_running_loop().run_in_executor(self._executor, check)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, answered)
 
     async def decide_elsewhere(self, text: str, *, assuming: bool) -> Decision:
         """The same in a thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -172,6 +173,33 @@ def test_a_cursor_is_no_portal(gateway: Running, kind: bytes) -> None:
         assert b"US" not in answer.replace(b"PUS", b"")
         assert b"region" not in answer
     gateway.store.grant_attribute("ana", "regions", ("EU", "US"))
+
+
+@pytest.mark.parametrize("ends", ["entitlement", "consent"])
+@pytest.mark.parametrize("rows", [0, 2])
+@pytest.mark.parametrize("between", [True, False])
+def test_a_portal_bound_before_shows_nothing_after(gateway: Running, ends: str, rows: int, between: bool) -> None:
+    """A portal's snapshot is that of its Bind: run later, it is held to what was in force then, whatever ran since."""
+    gateway.store.give_consents(["1"], "analytics")
+    gateway.store.grant_attribute("ana", "regions", ("EU", "US"))
+    with gateway.connect("ana") as ana:
+        ana.pgconn.prepare(b"p", b"select customer_id::text from bank.customers order by customer_id")
+        ana.execute("begin")
+        assert b"2\0\0\0\x04" in raw(ana, (b"B", b"q\0p\0" + bytes(6)))
+        if ends == "consent":
+            gateway.store.withdraw_consent("1", "analytics")
+        else:
+            gateway.store.grant_attribute("ana", "regions", ("APAC",))
+        if between:
+            with contextlib.suppress(psycopg.errors.SerializationFailure):
+                ana.execute("savepoint s")
+                ana.execute("select count(*) from bank.customers")
+            ana.execute("rollback to s")
+        answer = raw(ana, (b"E", b"q\0" + struct.pack("!i", rows)))
+        assert answer.startswith(b"E")
+        assert b"C40001\0" in answer
+    gateway.store.grant_attribute("ana", "regions", ("EU", "US"))
+    gateway.store.give_consents(["1"], "analytics")
 
 
 def test_settings_stay_with_their_session(gateway: Running) -> None:
