@@ -185,7 +185,7 @@ class Conversation(Deciding):
         if fault is not None or text is None or isinstance(decision, DatagateError | Several):
             self._refuse(PARSE, fault or ProgrammingError("the statement is not UTF-8"))
             return
-        prepared = Prepared(message.name, text, message.types, decision if decision is not None else BLANK)
+        prepared = Prepared(message.name, text, message.types, decision or BLANK, self.way.era)
         self.statements[message.name] = prepared
 
         def undo() -> None:

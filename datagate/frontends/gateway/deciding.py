@@ -122,9 +122,9 @@ class Deciding(Speech):
         prepared = self.statements.get(message.statement)
         if prepared is None or not prepared.asked.strip(_WHITE):
             return None
-        if self._decision is None and prepared.fresh:
+        if self._decision is None and prepared.era is not None and prepared.era == self.way.era:
             self._decision = prepared.statement
-            prepared.fresh = False
+            prepared.era = None
         wait = self._needs_decision(prepared.asked, assuming=True)
         if wait is None and isinstance(self._decision, Sendable):
             sendable = self._decision

@@ -14,14 +14,14 @@ from datagate.frontends.gateway.sending import Sendable, Types
 class Prepared:
     """A client's prepared statement: it outlives the upstream connection that it was first parsed on.
 
-    ``fresh``: it was admitted for this very run, and has not run yet.
+    ``era``: the way's when it was admitted, while it has not run yet; its first run takes over that decision.
     """
 
     name: bytes
     asked: str
     types: Types
     statement: Sendable | Local
-    fresh: bool = True
+    era: object = None
 
 
 @dataclass(slots=True)

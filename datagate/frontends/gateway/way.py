@@ -103,6 +103,13 @@ class Way:
         self._session.refresh()
         self._kept.clear()
 
+    @property
+    def era(self) -> object:
+        """Another object once the caller, the purpose or the policies are others: what was decided before is over."""
+        if self._gate is not self._gates.current:
+            self._renew()
+        return self._session, self._gate.current
+
     def knows(self, text: str, *, assuming: bool) -> bool:
         """Whether the gate's answer is at hand."""
         if self._gate is not self._gates.current:

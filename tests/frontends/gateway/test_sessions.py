@@ -202,6 +202,21 @@ def test_a_portal_bound_before_shows_nothing_after(gateway: Running, ends: str, 
     gateway.store.give_consents(["1"], "analytics")
 
 
+def test_what_was_parsed_before_runs_for_the_purpose_of_now(gateway: Running) -> None:
+    """A statement that was parsed for one purpose and not run yet is decided anew for another."""
+    count = "select count(*) from bank.customers"
+    with gateway.connect("ana") as ana, gateway.connect("ana") as other:
+        before = ana.execute(count).fetchone()
+        other.execute("set datagate.purpose = 'marketing.email'")
+        now = other.execute(count).fetchone()
+        assert now is not None
+        assert now != before
+        ana.pgconn.prepare(b"p", count.encode())
+        ana.execute("set datagate.purpose = 'marketing.email'")
+        result = ana.pgconn.exec_prepared(b"p", [])
+        assert result.get_value(0, 0) == str(now[0]).encode()
+
+
 def test_settings_stay_with_their_session(gateway: Running) -> None:
     """What one session sets, or asks for at its start, no other session meets."""
     with gateway.connect() as first:
