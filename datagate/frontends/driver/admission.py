@@ -17,10 +17,10 @@ from psycopg import pq
 from psycopg._encodings import conn_encoding
 from psycopg._queries import PostgresQuery  # private, and pinned with psycopg's minor version
 from psycopg.abc import Buffer, Params, Query
-from psycopg.adapt import AdaptersMap, PyFormat, Transformer
 
 from datagate.audit import Completion
 from datagate.backends.postgres.assumptions import Assumption, hold
+from datagate.backends.postgres.parameters import check_types, encode
 from datagate.errors import InternalError, NotSupportedError, ProgrammingError
 from datagate.frontends.driver.placeholders import Converted, convert, in_order, read_text
 
@@ -28,15 +28,6 @@ _UTF8 = "utf-8"
 _WHITE = " \t\r\n\f\v;"
 _KEPT_STATEMENTS = 512
 _KEPT_LENGTH = 4096
-# regproc regprocedure regoper regoperator regclass regtype regconfig regdictionary regnamespace regrole regcollation
-# aclitem, and their arrays (pg_type.dat): a value of such a type shows the name of whatever has its OID.
-_NAMING_OIDS = frozenset(
-    map(
-        int,
-        "24 2202 2203 2204 2205 2206 3734 3769 4089 4096 4191 1033 "
-        "1008 2207 2208 2209 2210 2211 3735 3770 4090 4097 4192 1034".split(),
-    )
-)
 
 
 class Admitted(Protocol):
@@ -121,13 +112,6 @@ class Flight(Protocol):
         """Cancel it."""
 
 
-class _PolicyContext:
-    """Psycopg's adaptation as it is out of the box: an application's own dumpers do not touch policy values."""
-
-    adapters = AdaptersMap(psycopg.adapters)
-    connection = None
-
-
 class Statement:
     """An admitted statement, ready to be sent."""
 
@@ -163,7 +147,8 @@ class Statement:
         self.policy = admitted.parameters
         self.sent = admitted.text.encode(_UTF8)
         self.ascii = admitted.text.isascii()
-        self.values, self.formats = _dump_policy(admitted.parameters)
+        self.values, formats = encode(admitted.parameters)
+        self.formats = tuple(map(pq.Format, formats))
         given = len(converted.formats) if converted is not None else 0
         if given != admitted.caller_parameters:
             raise ProgrammingError(
@@ -187,23 +172,6 @@ class Statement:
             raise InternalError("the gate assumes what it was told not to; nothing was sent")
         out = Statement(self._text, self.converted, self._session, admitted)
         return out.declared(self.prefix) if self.prefix else out
-
-
-def _dump_policy(parameters: tuple[object, ...]) -> tuple[list[Buffer | None], list[pq.Format]]:
-    """Turn policy values into protocol parameters, once per statement; the cast around each ``$n`` says its type."""
-    transformer = Transformer(_PolicyContext())
-    values = [list(value) if isinstance(value, tuple) else value for value in parameters]
-    formats = [PyFormat.BINARY if isinstance(value, bytes) else PyFormat.TEXT for value in values]
-    dumped = False
-    try:
-        out = list(transformer.dump_sequence(values, formats))
-        dumped = True
-    except (psycopg.Error, ValueError, TypeError, ArithmeticError):
-        # The original error would show the value.
-        out = []
-    if not dumped:
-        raise InternalError("a policy value cannot be sent to the server; nothing was sent")
-    return out, list(transformer.formats or ())
 
 
 class GatedQuery(PostgresQuery):
@@ -231,8 +199,7 @@ class GatedQuery(PostgresQuery):
             converted = statement.converted
             own = self._tx.dump_sequence(in_order(converted, vars), converted.formats)
             types = self._tx.types or ()
-            if not _NAMING_OIDS.isdisjoint(types):
-                raise ProgrammingError("a parameter is sent as a type that names things (regclass, regtype …)")
+            check_types(types)
             formats = self._tx.formats or ()
             if statement.assumptions and not hold(statement.assumptions, types, own):
                 statement = self._statement = statement.without_assuming()

@@ -7,31 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import psycopg
-from psycopg.adapt import AdaptersMap, PyFormat, Transformer
-
 from datagate.backends.postgres.assumptions import hold
-from datagate.errors import InternalError, ProgrammingError, ProtocolViolation
+from datagate.backends.postgres.parameters import check_types, encode
+from datagate.errors import ProgrammingError, ProtocolViolation
 from datagate.frontends.gateway.protocol import frontend
 from datagate.gate import Admitted, StatementKind
 
-# regproc regprocedure regoper regoperator regclass regtype regconfig regdictionary regnamespace regrole regcollation
-# aclitem, and their arrays (pg_type.dat): a value of such a type shows the name of whatever has its OID.
-_NAMING_OIDS = frozenset(
-    map(
-        int,
-        "24 2202 2203 2204 2205 2206 3734 3769 4089 4096 4191 1033 "
-        "1008 2207 2208 2209 2210 2211 3735 3770 4090 4097 4192 1034".split(),
-    )
-)
 Types = tuple[int, ...]
-
-
-class _PolicyContext:
-    """Psycopg's adaptation as it is out of the box."""
-
-    adapters = AdaptersMap(psycopg.adapters)
-    connection = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +28,8 @@ class Sendable:
     @classmethod
     def of(cls, admitted: Admitted) -> Sendable:
         """Turn the policy's values into the protocol's, once; the cast around each ``$n`` says its type."""
-        transformer = Transformer(_PolicyContext())
-        values = [list(value) if isinstance(value, tuple) else value for value in admitted.parameters]
-        wanted = [PyFormat.BINARY if isinstance(value, bytes) else PyFormat.TEXT for value in values]
-        dumped = False
-        try:
-            out = list(transformer.dump_sequence(values, wanted))
-            dumped = True
-        except (psycopg.Error, ValueError, TypeError, ArithmeticError):
-            # The original error would show the value.
-            out = []
-        if not dumped:
-            raise InternalError("a policy value cannot be sent to the server; nothing was sent")
-        formats = tuple(int(code) for code in transformer.formats or ())
-        sent = tuple(None if value is None else bytes(value) for value in out)
-        return cls(admitted, admitted.text.encode(), sent, formats)
+        values, formats = encode(admitted.parameters)
+        return cls(admitted, admitted.text.encode(), values, formats)
 
     @property
     def own(self) -> int:
@@ -92,8 +61,7 @@ class Sendable:
         Raises:
             ProgrammingError: One names things, or there are more than parameters.
         """
-        if not _NAMING_OIDS.isdisjoint(types):
-            raise ProgrammingError("a parameter is sent as a type that names things (regclass, regtype …)")
+        check_types(types)
         if len(types) > self.own:
             raise ProgrammingError(
                 f"{len(types)} parameter types come with a statement that uses {self.own} parameters", sqlstate="42P18"
