@@ -66,7 +66,7 @@ class Way:
         self._executor = executor
         self._client = client
         self._measures = measures
-        self.caller: Caller = identity.choose(self._wishes)
+        self.caller: Caller = self._identity.choose(self._wishes)
         self._gate = gates.current
         self._session: GateSession = self._gate.session(self.caller, frontend=FRONTEND, client=self._client)
         self._kept: dict[tuple[str, bool], Sendable] = {}

@@ -67,6 +67,7 @@ class Running:
             service, policies=ROOT / "policies", state=self.store, keyring=Keyring(KEYS), audit=record
         )
         self._tokens = tokens
+        self.trust: dict[str, Any] = {}
         self.users = UserFile(folder / "users.json")
         for name, purposes in PURPOSES.items():
             self.users.put(User(name=name, verifier=Verifier.of(PASSWORD, os.urandom(16)), purposes=purposes))
