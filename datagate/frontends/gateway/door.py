@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
@@ -22,8 +21,9 @@ from datagate.frontends.gateway.limits import Limits
 from datagate.frontends.gateway.login import Channel
 from datagate.frontends.gateway.protocol.frames import StartupSplitter
 from datagate.frontends.gateway.protocol.startup import Cancel, Encryption, Startup, read_opening
+from datagate.frontends.gateway.sockets import is_loopback, keep_alive
+from datagate.frontends.gateway.target import ALPN
 
-ALPN = "postgresql"
 _TLS_HANDSHAKE = 0x16
 _MOST_GREETING = 2_000
 _ALTERNATIVES = {"DNS": "dns", "email": "email", "URI": "uri"}
@@ -288,26 +288,6 @@ async def _packet(sock: socket.socket) -> bytes:
         body = splitter.feed(data)
         if body is not None:
             return body
-
-
-def is_loopback(listener: socket.socket) -> bool:
-    """Whether a socket listens where no other machine can reach it."""
-    if listener.family == socket.AF_UNIX:
-        return True
-    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
-
-
-def keep_alive(sock: socket.socket) -> None:
-    """Notice within two minutes that the other end is gone without a word."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_KEEPIDLE", 60),
-        ("TCP_KEEPINTVL", 10),
-        ("TCP_KEEPCNT", 5),
-        ("TCP_USER_TIMEOUT", 110_000),
-    ):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _address(sock: socket.socket) -> str:

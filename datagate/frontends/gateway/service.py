@@ -22,8 +22,9 @@ import uvloop
 from datagate.errors import DatagateError
 from datagate.frontends.gateway.login import Tokens
 from datagate.frontends.gateway.protocol.startup import Cancel
+from datagate.frontends.gateway.sockets import bind
 from datagate.frontends.gateway.watch import Watch
-from datagate.frontends.gateway.worker import Settings, Worker, bind
+from datagate.frontends.gateway.worker import Settings, Worker
 from datagate.gate import Gate
 
 LOG = logging.getLogger("datagate.gateway")

@@ -21,7 +21,8 @@ from datagate.errors import OperationalError
 from datagate.frontends.gateway.attempts import Attempts
 from datagate.frontends.gateway.cancelling import Keys
 from datagate.frontends.gateway.client import Client, House
-from datagate.frontends.gateway.door import ALPN, Door, Encrypting
+from datagate.frontends.gateway.dialing import open_upstream, send_cancel
+from datagate.frontends.gateway.door import Door, Encrypting
 from datagate.frontends.gateway.identity import Identity
 from datagate.frontends.gateway.limits import Allowances, Limits
 from datagate.frontends.gateway.login import Channel, Doorkeeper, Tokens
@@ -29,7 +30,7 @@ from datagate.frontends.gateway.measures import Measures
 from datagate.frontends.gateway.pool import Pool, PoolLimits
 from datagate.frontends.gateway.protocol import frontend
 from datagate.frontends.gateway.protocol.startup import Cancel, Startup
-from datagate.frontends.gateway.target import Target, connect_bare, open_upstream
+from datagate.frontends.gateway.target import ALPN, Target
 from datagate.frontends.gateway.upstream import Upstream
 from datagate.frontends.gateway.users import UserFile
 from datagate.frontends.gateway.way import FRONTEND, Gates, Way
@@ -148,6 +149,7 @@ class Worker:
             now = time.monotonic()
             for client in tuple(self._door.clients):
                 client.look(now)
+            self.pool.trim()
 
     def reload(self) -> Reloaded:
         """Read policies and certificates anew; what is wrong leaves all as it was. To be called in a thread.
@@ -213,18 +215,10 @@ class Worker:
 
     async def _cancel_upstream(self, upstream: Upstream) -> None:
         """Ask the server to cancel what a connection runs, and wait until it has taken the request."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._settings.connect_seconds):
-                sock = await connect_bare(self._target.hosts[upstream.host])
-                try:
-                    await loop.sock_sendall(sock, frontend.cancel(upstream.process, upstream.key))
-                    await loop.sock_recv(sock, 1)
-                finally:
-                    sock.close()
-        except (OSError, TimeoutError, OperationalError):
-            # As on a server: whether a request to cancel had an effect is never told.
-            return
+        message = frontend.cancel(upstream.process, upstream.key)
+        # As on a server: whether a request to cancel had an effect is never told.
+        with contextlib.suppress(OperationalError):
+            await send_cancel(self._target, upstream.host, message, self._settings.connect_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,18 +231,3 @@ class _Recorded:
     def caller(self, token: str) -> Caller:
         """The caller that a token names; TokenRefused where it names none."""
         return self.gates.current.caller(token, self.verifier, frontend=FRONTEND)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket that other workers may share the port of."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((host, port))
-        sock.listen(1024)
-    except OSError as error:
-        sock.close()
-        raise OperationalError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-    return sock

@@ -18,8 +18,9 @@ from sqlalchemy import create_engine
 from datagate.audit import MemorySink, Sink
 from datagate.frontends.gateway.login import Tokens
 from datagate.frontends.gateway.protocol.scram import Verifier
+from datagate.frontends.gateway.sockets import bind
 from datagate.frontends.gateway.users import User, UserFile
-from datagate.frontends.gateway.worker import Settings, Worker, bind
+from datagate.frontends.gateway.worker import Settings, Worker
 from datagate.gate import Gate
 from datagate.stores import StateStore
 from datagate.stores.keyring import Keyring

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from cryptography import x509
 
-from datagate.frontends.gateway.door import is_loopback
+from datagate.frontends.gateway.sockets import is_loopback
 from datagate.frontends.gateway.users import User
 from datagate.frontends.gateway.worker import Certificates
 from tests.frontends.gateway.certifying import Authority
