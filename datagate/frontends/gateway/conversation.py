@@ -115,8 +115,6 @@ class Conversation(Deciding):
         self.line.stalled(False)
         self._pump()
 
-    # What a message needs before it is taken.
-
     # Taking one message.
 
     def _handle(self, kind: int, message: Any) -> None:
@@ -149,7 +147,7 @@ class Conversation(Deciding):
         return decision
 
     def _query(self, body: bytes) -> None:
-        text, decision = decoded(body), self._taken()
+        text, decision = decoded(body), self.line.meter.refusal() or self._taken()
         if text is None:
             self._refuse(QUERY, ProgrammingError("the statement is not UTF-8", sqlstate="22021"))
         elif isinstance(decision, DatagateError):
@@ -241,7 +239,7 @@ class Conversation(Deciding):
             self.relay.expect(what)
 
     def _execute(self, message: frontend.Execute) -> None:
-        portal, decision = self.portals.get(message.portal), self._taken()
+        portal, decision = self.portals.get(message.portal), self.line.meter.refusal() or self._taken()
         if isinstance(decision, DatagateError):
             self._refuse(EXECUTE, decision)
         elif portal is None:
@@ -338,6 +336,7 @@ class Conversation(Deciding):
 
     def ended(self, status: int) -> None:
         """The server is ready again."""
+        self.turns, self.ending = self.turns + 1, None
         if status == backend.IDLE:
             self.portals.clear()
         if not self.relay.expected:
@@ -345,6 +344,7 @@ class Conversation(Deciding):
 
     def completed(self, tag: bytes) -> None:
         """A statement is done."""
+        self.turns += 1
         self.again.completed(tag)
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             self.statements.clear()

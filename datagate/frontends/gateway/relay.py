@@ -107,6 +107,10 @@ class Hearer:
         """The server failed something: what it was sent to close may still be open."""
         raise NotImplementedError
 
+    def instead(self, diagnostics: backend.Diagnostics) -> bytes | None:
+        """What the client is told in place of the server's error; None: nothing else."""
+        raise NotImplementedError
+
     def copies_in(self) -> None:
         """The server waits for what is copied in."""
         raise NotImplementedError
@@ -247,7 +251,7 @@ class Relay:
             return head.say
         if not head.shown and head.step is Step.SIMPLE:
             raise OperationalError("the server refused the settings of the session")
-        return answers.of_server(diagnostics, head.asked)
+        return self._client.instead(diagnostics) or answers.of_server(diagnostics, head.asked)
 
     def _skip(self) -> None:
         """Drop what the server skips."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -16,20 +15,19 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
 
 from datagate.errors import DatagateError
-from datagate.frontends.gateway.identity import TokenVerifier
+from datagate.frontends.gateway.login import Tokens
 from datagate.frontends.gateway.protocol.startup import Cancel
+from datagate.frontends.gateway.sockets import bind
 from datagate.frontends.gateway.watch import Watch
-from datagate.frontends.gateway.worker import Settings, Worker, bind
+from datagate.frontends.gateway.worker import Settings, Worker
 from datagate.gate import Gate
 
 LOG = logging.getLogger("datagate.gateway")
-_OWN = ("event", "trace", "user", "address", "sqlstate", "worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Service:
     """What the whole gateway is told.
 
     ``open_gate`` reads catalog and policies, and puts what is to be closed at the end on the stack that it is given; it
-    is called in each process, and again for SIGHUP.
+    is called in each process.
     """
 
     settings: Settings
@@ -47,18 +45,7 @@ class Service:
     watch_host: str = "127.0.0.1"
     watch_port: int | None = None
     workers: int = 1
-    tokens: TokenVerifier | None = None
-
-
-class JsonLines(logging.Formatter):
-    """A log record as one line of JSON, without arguments that could hold a literal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        line = {"time": datetime.fromtimestamp(record.created, UTC).isoformat(), "level": record.levelname.lower()}
-        line["message"] = record.getMessage()
-        line.update((name, record.__dict__[name]) for name in _OWN if name in record.__dict__)
-        return json.dumps(line, ensure_ascii=False)
+    tokens: Tokens | None = None
 
 
 def run(service: Service) -> None:
@@ -132,7 +119,7 @@ async def _serve(service: Service, folder: Path | None) -> None:
         await watch.start(service.watch_host, service.watch_port + service.settings.number if service.watch_port else 0)
 
     def reload() -> None:
-        worker.tasks.add(task := loop.create_task(_reload(service, worker)))
+        worker.tasks.add(task := loop.create_task(_reload(worker)))
         task.add_done_callback(worker.tasks.discard)
 
     loop.add_signal_handler(signal.SIGTERM, ended.set)
@@ -148,15 +135,17 @@ async def _serve(service: Service, folder: Path | None) -> None:
         mailbox.close()
 
 
-async def _reload(service: Service, worker: Worker) -> None:
-    """Take new policies; where they are wrong, the old ones stay."""
+async def _reload(worker: Worker) -> None:
+    """Take new policies and certificates; where they are wrong, the old ones stay."""
     try:
-        gate = await asyncio.to_thread(service.open_gate, worker.closing)
-        worker.replace_gate(gate)
-    except (DatagateError, OSError) as error:
+        reloaded = await asyncio.to_thread(worker.reload)
+    except (DatagateError, OSError, ValueError) as error:
         LOG.warning(f"not reloaded: {error}", extra={"event": "reload-failed"})
+        return
+    if reloaded.accepted:
+        LOG.info(f"policies {reloaded.version:.12} are in force", extra={"event": "reloaded"})
     else:
-        LOG.info("reloaded", extra={"event": "reloaded"})
+        LOG.warning("not reloaded: " + "; ".join(reloaded.problems), extra={"event": "reload-failed"})
 
 
 class _Mailbox:

@@ -16,7 +16,9 @@ from datagate.errors import (
     ProgrammingError,
 )
 from datagate.frontends.gateway import answers
+from datagate.frontends.gateway.limits import Meter
 from datagate.frontends.gateway.local import Local
+from datagate.frontends.gateway.patience import State
 from datagate.frontends.gateway.pins import pins
 from datagate.frontends.gateway.pool import Pool
 from datagate.frontends.gateway.prepared import Portal, Prepared
@@ -43,6 +45,10 @@ class Several:
 
 class Line(Protocol):
     """The client's end of the wire."""
+
+    @property
+    def meter(self) -> Meter:
+        """What the client may still use."""
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
@@ -77,12 +83,29 @@ class Speech(Hearer):
         self.portals: dict[bytes, Portal] = {}
         self.inbox: deque[Frame] = deque()
         self.pinned = False
+        self.turns = 0
+        self.ending: DatagateError | None = None
         self._holder = ""
         self._current: tuple[int, Any] | None = None
         self._decision: Decision | Local | Several | None = None
         self._pledged = False
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
+
+    @property
+    def state(self) -> State:
+        """What the session does."""
+        if self.relay.expected or self._task is not None:
+            return State.ACTIVE
+        if self.upstream is not None and (self.relay.status != backend.IDLE or self.relay.unsynced):
+            return State.IN_TRANSACTION
+        return State.IDLE
+
+    def instead(self, diagnostics: backend.Diagnostics) -> bytes | None:
+        """What the gateway itself cancelled ends for the gateway's reason."""
+        if self.ending is None or diagnostics.get("C") != "57014":
+            return None
+        return answers.of_error(self.ending)
 
     def failed(self) -> None:
         """The server failed something."""

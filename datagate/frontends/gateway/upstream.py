@@ -60,6 +60,7 @@ class Upstream(asyncio.Protocol):
         self.unnamed: Key | None = None
         self.closed = False
         self.dirty = False
+        self.born = self.since = 0.0
         self.cancelling: asyncio.Task[None] | None = None
         self.writable = asyncio.Event()
         self.writable.set()

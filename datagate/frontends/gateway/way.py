@@ -62,12 +62,11 @@ class Way:
         measures: Measures,
     ) -> None:
         self._gates = gates
-        self._identity = identity
-        self._wishes = dict(wishes)
+        self._identity, self._wishes = identity.settled(wishes)
         self._executor = executor
         self._client = client
         self._measures = measures
-        self.caller: Caller = identity.choose(self._wishes)
+        self.caller: Caller = self._identity.choose(self._wishes)
         self._gate = gates.current
         self._session: GateSession = self._gate.session(self.caller, frontend=FRONTEND, client=self._client)
         self._kept: dict[tuple[str, bool], Sendable] = {}
@@ -94,6 +93,7 @@ class Way:
             "datagate.purpose": self.caller.purpose or "",
             "datagate.on_behalf_of": self.caller.principal if self.caller.mandate is not None else "",
             "datagate.mandate": self.caller.mandate or "",
+            "datagate.end_user": self.caller.principal if self._identity.asserted else "",
         }
         return values.get(name, self._wishes.get(name, ""))
 

@@ -15,11 +15,12 @@ import uvloop
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import create_engine
 
-from datagate.audit import MemorySink
-from datagate.frontends.gateway.pool import PoolLimits
+from datagate.audit import MemorySink, Sink
+from datagate.frontends.gateway.login import Tokens
 from datagate.frontends.gateway.protocol.scram import Verifier
+from datagate.frontends.gateway.sockets import bind
 from datagate.frontends.gateway.users import User, UserFile
-from datagate.frontends.gateway.worker import Certificates, Settings, Worker, bind
+from datagate.frontends.gateway.worker import Settings, Worker
 from datagate.gate import Gate
 from datagate.stores import StateStore
 from datagate.stores.keyring import Keyring
@@ -46,7 +47,14 @@ class Running:
     """A gateway that serves; use it as a context manager."""
 
     def __init__(
-        self, owner: str, folder: Path, *, limits: PoolLimits | None = None, certificates: Certificates | None = None
+        self,
+        owner: str,
+        folder: Path,
+        *,
+        service: str | None = None,
+        audit: Sink | None = None,
+        tokens: Tokens | None = None,
+        **settings: Any,
     ) -> None:
         self.owner = owner
         self.sink = MemorySink()
@@ -54,14 +62,17 @@ class Running:
         engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(owner))
         self._closing.callback(engine.dispose)
         self.store = StateStore(engine)
-        service = make_conninfo(owner, user=SERVICE)
+        service = service or make_conninfo(owner, user=SERVICE)
+        record = audit if audit is not None else self.sink
         self.gate = Gate.open(
-            service, policies=ROOT / "policies", state=self.store, keyring=Keyring(KEYS), audit=self.sink
+            service, policies=ROOT / "policies", state=self.store, keyring=Keyring(KEYS), audit=record
         )
+        self._tokens = tokens
+        self.trust: dict[str, Any] = {}
         self.users = UserFile(folder / "users.json")
         for name, purposes in PURPOSES.items():
             self.users.put(User(name=name, verifier=Verifier.of(PASSWORD, os.urandom(16)), purposes=purposes))
-        self._settings = Settings(service, folder / "users.json", limits or PoolLimits(), certificates)
+        self._settings = Settings(service, folder / "users.json", **settings)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self.port = 0
@@ -79,7 +90,7 @@ class Running:
         self._closing.close()
 
     async def _start(self) -> Worker:
-        worker = Worker(self._settings, self.gate)
+        worker = Worker(self._settings, self.gate, self._tokens)
         listener = bind("127.0.0.1", 0)
         self.port = listener.getsockname()[1]
         worker.start(listener)

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from datagate.errors import ProtocolViolation
-from datagate.frontends.gateway.attempts import Attempts
+from datagate.frontends.gateway.attempts import AttemptLimits, Attempts
 from datagate.frontends.gateway.protocol.scram import PLAIN, ScramServer, Verifier
 from tests.frontends.gateway.running import Running
 
@@ -42,16 +42,26 @@ def test_start_up_settings_are_held_to_the_list(gateway: Running, options: str) 
 
 
 def test_guesses_are_limited() -> None:
-    """After ten failures within a minute a name has to wait; another has not; success forgets."""
+    """Who failed too often from one address has to wait; the same name from elsewhere, and another name, has not."""
     now = [0.0]
-    attempts = Attempts(lambda: now[0], allowed=10, window=60)
-    for _ in range(10):
-        assert attempts.may_try("a")
-        attempts.failed("a")
-    assert not attempts.may_try("a")
-    assert attempts.may_try("b")
+    limits = AttemptLimits(per_name_and_address=3, per_address=5, per_name=7, window=60)
+    attempts = Attempts(lambda: now[0], limits)
+    for _ in range(3):
+        assert attempts.may_try("ana", "a")
+        attempts.failed("ana", "a")
+    assert not attempts.may_try("ana", "a")
+    assert attempts.may_try("ana", "b")
+    assert attempts.may_try("ada", "a")
+    for name in ("x", "y"):
+        attempts.failed(name, "a")
+    assert not attempts.may_try("ada", "a"), "one address guesses many names"
+    for address in "bcde":
+        attempts.failed("ana", address)
+    assert not attempts.may_try("ana", "f"), "many addresses guess one name"
+    attempts.succeeded("ana", "b")
+    assert not attempts.may_try("ana", "f"), "one who knows the password does not clear the others"
     now[0] = 61.0
-    assert attempts.may_try("a")
+    assert attempts.may_try("ana", "a")
 
 
 def test_verifiers_are_spelled_as_postgresql_spells_them(gateway: Running) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import json
 import os
 import signal
@@ -18,39 +16,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.frontends.gateway.certifying import Authority
 from tests.frontends.gateway.running import PASSWORD, SERVICE, make_bank
 from tests.house.source import ROOT
 
 DATAGATE = str(Path(sys.executable).with_name("datagate"))
 REGIONS = "select distinct region from bank.customers order by 1"
-
-
-def certify(folder: Path) -> tuple[Path, Path]:
-    """A certificate for this machine, signed by itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    shown, hidden = folder / "gateway.crt", folder / "gateway.key"
-    shown.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8
-    hidden.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-    return shown, hidden
 
 
 def free_port() -> int:
@@ -119,10 +92,11 @@ def users(bank_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_serves_encrypted_until_it_is_told_to_end(bank_dsn: str, users: Path, tmp_path: Path) -> None:
     """Clients come by TLS, in both ways, and by password; policies are read anew when it is asked to."""
-    certificate, key = certify(tmp_path)
+    authority = Authority(tmp_path)
+    certificate, key = authority.sign("gateway")
     with serve(bank_dsn, users, "--tls-cert", str(certificate), "--tls-key", str(key)) as served:
         served.hear("listening")
-        with served.connect(sslmode="verify-full", sslrootcert=str(certificate)) as ana:
+        with served.connect(sslmode="verify-full", sslrootcert=str(authority.certificate)) as ana:
             assert ana.pgconn.ssl_in_use
             assert ana.execute(REGIONS).fetchall() == [("EU",), ("US",)]
         assert served.ask("/readyz") == "ready\n"
@@ -130,7 +104,7 @@ def test_serves_encrypted_until_it_is_told_to_end(bank_dsn: str, users: Path, tm
         served.process.send_signal(signal.SIGHUP)
         served.hear("reloaded")
         direct = {"sslnegotiation": "direct"} if psycopg.pq.version() >= 170000 else {}
-        with served.connect(sslmode="verify-full", sslrootcert=str(certificate), **direct) as ana:
+        with served.connect(sslmode="verify-full", sslrootcert=str(authority.certificate), **direct) as ana:
             assert ana.execute(REGIONS).fetchall() == [("EU",), ("US",)]
         with pytest.raises(psycopg.OperationalError):
             served.connect(password=PASSWORD[:-1], sslmode="require")
