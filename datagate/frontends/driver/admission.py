@@ -279,6 +279,16 @@ class Admission:
         """Refuse to read from a cursor that was opened under rights that are no longer in force."""
         self._session.check_cursor(cursor)
 
+    def admit_numbered(self, text: str, *, assuming: bool = True) -> Admitted:
+        """Pass a statement through the gate that is in the engine's own style already, with ``$n``.
+
+        Raises:
+            DatagateError: The gate's refusals, and what is wrong with the text.
+        """
+        _check_characters(text)
+        self.asked = text
+        return self._session.admit(text, assuming=assuming) if text.strip(_WHITE) else _BLANK
+
     def admit(self, query: Query, parameters: Params | None, connection: psycopg.BaseConnection[object]) -> Statement:
         """Pass a statement through the gate.
 
