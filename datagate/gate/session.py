@@ -10,7 +10,6 @@ from weakref import ref
 
 from datagate.audit import AuditRecord, Completion
 from datagate.backends.postgres.backend import carry
-from datagate.backends.postgres.fingerprint import fingerprint, normalized
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
 from datagate.backends.postgres.wrappers import WrapperKind
 from datagate.decision.filters import consent_purposes
@@ -26,7 +25,7 @@ from datagate.gate.admitted import Admitted, Explained
 from datagate.gate.footing import Footing, Sight, acting_for, sighted
 from datagate.gate.kept import Kept
 from datagate.gate.lookout import Flight, Pledge, Stake
-from datagate.gate.recording import chain_of, reason_of
+from datagate.gate.recording import Recorded, keep_record, reason_of, record_of, settle
 from datagate.gate.rights import CALLER_LEVEL, Rights
 from datagate.gate.shared import Road, Shared, keep
 from datagate.gate.walk import Walk
@@ -37,7 +36,7 @@ from datagate.model.names import MandateId, PrincipalId
 from datagate.sql.views import Seen
 from datagate.stores.signals import consent_parties
 
-_RECORDED: ContextVar[str | None] = ContextVar("recorded", default=None)
+_RECORDED: ContextVar[Recorded] = ContextVar("recorded", default=None)
 """Of this thread or task: several may share a session, and each completes what it had admitted itself."""
 
 
@@ -201,12 +200,14 @@ class GateSession:
         if self._rights is not None and self._rights.policies is not self._shared.policies:
             self.refresh()
 
-    def admit(self, text: str, *, assuming: bool = True) -> Admitted:
+    def admit(self, text: str, *, assuming: bool = True, ahead: bool = False) -> Admitted:
         """Let a statement through, or raise.
 
         Args:
             text: one statement in the engine's own style, with ``$n`` for the caller's parameters.
             assuming: False where a parameter does not fit what was assumed of it.
+            ahead: Whether the frontend calls :meth:`complete` however the statement ends, and before any row of it
+                leaves: then what only reads may run while it is being recorded.
 
         Raises:
             DatagateError: what is wrong with the statement, or why it is refused; the refusal has been recorded.
@@ -223,7 +224,7 @@ class GateSession:
         if known is not None:
             admitted, record = known
             self._stand(admitted.consents)
-            self._keep(record)
+            _RECORDED.set(keep_record(self._shared, record, ahead=ahead))
             return admitted
         try:
             explained = self._explain_anew(text, assuming=assuming)
@@ -232,9 +233,9 @@ class GateSession:
             # Each of them will be asked for, and recorded, by itself.
             raise
         except DatagateError as error:
-            self._record(text, permitted=False, decisions=(), reason=reason_of(error))
+            self._record(text, decisions=(), reason=reason_of(error))
             raise
-        record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
+        record = self._record(text, decisions=explained.decisions, reason=None, ahead=ahead)
         if self._shared.read(text).kind is StatementKind.QUERY and not self._kept.temporary:
             if self._admitted_by is not self._rights:
                 self._admitted, self._admitted_by = {}, self._rights
@@ -256,19 +257,26 @@ class GateSession:
                 self._gate.lookout.expects(facts.valid_until)
 
     @property
-    def recorded(self) -> str | None:
-        """What the sink called the record of the last statement of this thread or task; for `complete`."""
+    def recorded(self) -> Recorded:
+        """What stands for the record of the last statement of this thread or task; for `complete`."""
         return _RECORDED.get()
 
-    def complete(self, recorded: str | None, completion: Completion) -> None:
-        """Record how a statement ended; ``recorded`` is what its record was called."""
-        sink = self._shared.completing
-        if recorded is not None and sink is not None:
-            sink.complete(recorded, completion, self._shared.recorded_at())
+    def complete(self, recorded: Recorded, completion: Completion) -> None:
+        """Record how a statement ended; ``recorded`` is what stands for its record.
+
+        Raises:
+            AuditUnavailable: A statement that was admitted ahead is not recorded; nothing of its answer may leave.
+        """
+        settle(self._shared, recorded, completion)
 
     def keyed(self, table: int) -> tuple[str, int] | None:
         """The relation, and the number of its data subject's column, whose keys are recorded; None for others."""
         return self._shared.keyed.get(table)
+
+    @property
+    def keeps_keys(self) -> bool:
+        """Whether there is any table whose keys are recorded."""
+        return bool(self._shared.keyed)
 
     def _count_use(self) -> None:
         """Count this session as a use of its mandates, once for each that has a number of them; Refused without one."""
@@ -371,30 +379,11 @@ class GateSession:
         return road, decisions
 
     def _record(
-        self, text: str, *, permitted: bool, decisions: tuple[Decision, ...], reason: str | None
+        self, text: str, *, decisions: tuple[Decision, ...], reason: str | None, ahead: bool = False
     ) -> AuditRecord:
-        shared = self._shared
-        relations = tuple(dict.fromkeys(str(decision.relation) for decision in decisions))
-        record = AuditRecord(
-            caller=self._caller,
-            frontend=self._frontend,
-            text=text,
-            permitted=permitted,
-            relations=relations,
-            rules=tuple(dict.fromkeys(rule for decision in decisions for rule in decision.rules)),
-            policy_version=shared.policies.version,
-            reason=reason,
-            columns=tuple((str(each.relation), tuple(column.name for column in each.columns)) for each in decisions),
-            keyed=tuple(name for name in relations if name in shared.keyed_relations),
-            actions=tuple(sorted({decision.action.value for decision in decisions})),
-            epoch=self._rights.facts.epoch.value if self._rights is not None else None,
-            fingerprint=fingerprint(text),
-            normalized=normalized(text),
-            client=self._client,
-            chain=chain_of(self._rights),
-        )
-        self._keep(record)
+        record = record_of(
+            self._shared, self._caller, text, rights=self._rights, decisions=decisions, reason=reason,
+            frontend=self._frontend, client=self._client,
+        )  # fmt: skip
+        _RECORDED.set(keep_record(self._shared, record, ahead=ahead))
         return record
-
-    def _keep(self, record: AuditRecord) -> None:
-        _RECORDED.set(self._shared.audit.record(record, self._shared.recorded_at()))
