@@ -10,6 +10,7 @@ from weakref import ref
 
 from datagate.audit import AuditRecord, Completion
 from datagate.backends.postgres.backend import carry
+from datagate.backends.postgres.depth import deeply
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
 from datagate.backends.postgres.wrappers import WrapperKind
 from datagate.decision.filters import consent_purposes
@@ -305,6 +306,7 @@ class GateSession:
         self.refresh()
         return self.explain(text, assuming=assuming)
 
+    @deeply
     def explain(self, text: str, *, assuming: bool = True) -> Explained:
         """What :meth:`admit` would send, and why; nothing is recorded and nothing runs."""
         statement = self._shared.read(text)

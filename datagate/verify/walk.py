@@ -13,16 +13,13 @@ from datagate.verify.checks import Checks
 from datagate.verify.fence import Place, Source, check_conjuncts, conjuncts, unfence
 from datagate.verify.grammar import GRAMMAR, NODE, NODES, OWN, SINCE, VALUE
 from datagate.verify.lookup import by_name, condition, is_constant_in_row
-from datagate.verify.mismatch import Mismatch, MismatchKind, differs, forbidden, unguarded
+from datagate.verify.mismatch import differs, forbidden, unguarded
 from datagate.verify.names import Names
 from datagate.verify.prescription import Prescription, read_guard, read_view
 from datagate.verify.ranges import Ranges
 from datagate.verify.scope import Scope, Select
 from datagate.verify.target import Items, Meaning, Target, meaning
 from datagate.verify.tree import Tree, kind_of, strings
-
-MAX_DEPTH = 250
-"""Deepest nesting of nodes."""
 
 _PLACED = frozenset({"JoinExpr", "WithClause"})
 """Kinds that other methods compare where the engine has them; elsewhere parts of them would be passed over."""
@@ -79,8 +76,6 @@ class Walk:
     def _body(self, kind: str, o: Tree, f: Tree, scope: Scope) -> None:
         """A node of a known kind."""
         self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise Mismatch("the statement is nested too deeply to be verified", MismatchKind.STATEMENT)
         own = self.own.get(kind)
         if own is not None:
             own(o, f, scope)
@@ -385,5 +380,5 @@ class Walk:
 
     def _type_cast(self, o: Tree, f: Tree, scope: Scope) -> None:
         """To a type that is listed; or ``'name'::regclass`` and its like, the same in both."""
-        if o != f or not self.checks.is_name_of_known(o):
+        if not self.checks.is_name_of_known(o) or o != f:
             self._fields("TypeCast", o, f, scope)

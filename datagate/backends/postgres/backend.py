@@ -9,12 +9,12 @@ from datagate.backends.postgres.functions import CATALOG_FUNCTIONS, NUMBER_ARGUM
 from datagate.backends.postgres.graft import graft
 from datagate.backends.postgres.predicate import spell_parameter
 from datagate.backends.postgres.statements import ReadStatement
-from datagate.errors import Refused, UnsupportedConstruct
+from datagate.errors import NestedTooDeeply, Refused, UnsupportedConstruct
 from datagate.model.catalog import Relation
 from datagate.model.fragment import Binding
 from datagate.model.lookup import Lookup
 from datagate.model.names import RelationName
-from datagate.sql.dialect import NotCarried
+from datagate.sql.dialect import NotCarried, TooDeep
 from datagate.sql.guard import Numbering
 from datagate.sql.leakproof import Assumption
 from datagate.sql.rewrite import Engine, Rewritten, Surroundings, rewrite
@@ -67,11 +67,13 @@ def carry(
     try:
         rewritten = rewrite(text, statement.parameters, ENGINE, around, assuming=assuming)
         _verify(text, rewritten, around, functions, views)
-    except (NotCarried, RecursionError) as error:
-        if statement.writes:
-            construct = error.construct if isinstance(error, NotCarried) else "so deep a nesting"
-            raise UnsupportedConstruct(f"{construct} is not carried in a statement that writes") from None
+    except (TooDeep, RecursionError):
         # A long chain of ORs is deep for sqlglot, and flat in the engine's own tree.
+        if statement.writes:
+            raise NestedTooDeeply from None
+    except NotCarried as error:
+        if statement.writes:
+            raise UnsupportedConstruct(f"{error.construct} is not carried in a statement that writes") from None
     except Mismatch as mismatch:
         if statement.writes or mismatch.kind not in (MismatchKind.TREE, MismatchKind.GUARD):
             raise _refusal(mismatch) from None
@@ -83,7 +85,7 @@ def carry(
     except Mismatch as mismatch:
         raise _refusal(mismatch) from None
     except RecursionError:
-        raise UnsupportedConstruct("the statement is nested too deeply; split it", sqlstate="54001") from None
+        raise NestedTooDeeply from None
     return _carried(grafted, "graft")
 
 
@@ -121,6 +123,8 @@ def _refusal(mismatch: Mismatch) -> Exception:
     """What the caller reads: a thing that is not allowed is a refusal, a construct not carried is not supported."""
     if mismatch.kind is MismatchKind.FORBIDDEN:
         return Refused(mismatch.reason)
+    if mismatch.kind is MismatchKind.DEPTH:
+        return NestedTooDeeply()
     if mismatch.kind is MismatchKind.STATEMENT:
         return UnsupportedConstruct(mismatch.reason)
     return mismatch
