@@ -128,6 +128,7 @@ class Worker:
         self.measures = Measures()
         self.measures.watch(self.pool)
         self.tasks: set[asyncio.Task[None]] = set()
+        self._nobody = _Nobody()
         self._post: Post | None = None
         self._door: Door | None = None
         self._serving: asyncio.Future[tuple[None, None]] | None = None
@@ -141,6 +142,8 @@ class Worker:
         allowed, only = self._settings.allowed, self._settings.only_encrypted
         self._door = Door(listener, self._admit, self.cancel, encrypting, allowed, only_encrypted=only)
         self._serving = asyncio.gather(self._door.serve(), self._watch_clients())
+        # Somebody is watched as long as the gateway serves, so that no client waits for the lookout to begin or end.
+        self._executor.submit(self.current.lookout.watch, self._nobody)
 
     async def _watch_clients(self) -> None:
         """See again and again whether a client takes too long."""
@@ -180,6 +183,7 @@ class Worker:
             for client in tuple(door.clients):
                 client.shut_down()
         await self.pool.close()
+        await asyncio.get_running_loop().run_in_executor(self._executor, self.current.lookout.leave, self._nobody)
         for executor in (self._executor, self._login_executor):
             executor.shutdown(cancel_futures=True)
         self.closing.close()
@@ -219,6 +223,13 @@ class Worker:
         # As on a server: whether a request to cancel had an effect is never told.
         with contextlib.suppress(OperationalError):
             await send_cancel(self._target, upstream.host, message, self._settings.connect_seconds)
+
+
+class _Nobody:
+    """One whom the lookout watches without any statement."""
+
+    stake = None
+    flight = None
 
 
 @dataclass(frozen=True, slots=True)
