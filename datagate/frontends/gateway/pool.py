@@ -262,14 +262,21 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Close what is idle; what is in use is closed when it comes back."""
+        """Close all; who has one loses it. Returns when none is open."""
         self.closed = True
-        while self._idle:
-            self._idle.pop().close()
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        for upstream in tuple(self._open):
+            upstream.close()
+        try:
+            async with asyncio.timeout(self._limits.clean_seconds):
+                while self._open:
+                    await asyncio.sleep(0.001)
+        except TimeoutError:
+            for upstream in tuple(self._open):
+                upstream.abort()
 
 
 class _Asker:
