@@ -56,7 +56,12 @@ class Door:
     @property
     def dsn(self) -> str:
         """Libpq connection string."""
-        where = {"host": "127.0.0.1", "port": self.port, "user": self.user, "dbname": self.database}
+        where: dict[str, str | int | None] = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "user": self.user,
+            "dbname": self.database,
+        }
         return make_conninfo("", **where, password=self.password, sslmode="disable")
 
     @property

@@ -5,8 +5,9 @@ text of an :class:`Admitted`.
 """
 
 from datagate.backends.postgres.statements import StatementKind
-from datagate.gate.admitted import Admitted, Explained
+from datagate.gate.admitted import Admitted, Explained, Known
 from datagate.gate.footing import Footing, Sight
+from datagate.gate.lookout import Flight
 from datagate.gate.opening import Gate, check_against, state_engine
 from datagate.gate.reloading import Reloaded
 from datagate.gate.session import GateSession
@@ -16,10 +17,12 @@ __all__ = [
     "Admitted",
     "Condition",
     "Explained",
+    "Flight",
     "Footing",
     "Gate",
     "GateSession",
     "Inquiry",
+    "Known",
     "Reloaded",
     "Sight",
     "StatementKind",

@@ -15,7 +15,7 @@ from datagate.frontends.gateway.relay import SYNC_HIDDEN, Expectation, Step
 from datagate.frontends.gateway.sending import Sendable
 
 if TYPE_CHECKING:
-    from datagate.frontends.gateway.conversation import Conversation
+    from datagate.frontends.gateway.hearing import Hearing
 
 _REPEATED = frozenset((Step.BIND, Step.DESCRIBE_PORTAL, Step.EXECUTE))
 _SIMPLE = frozenset((Step.PARSE, Step.BIND, Step.DESCRIBE_SIMPLE, Step.EXECUTE))
@@ -24,7 +24,7 @@ _SIMPLE = frozenset((Step.PARSE, Step.BIND, Step.DESCRIBE_SIMPLE, Step.EXECUTE))
 class Again:
     """Remembers what is under way, and runs it again."""
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Hearing) -> None:
         self._conversation = conversation
         self.wanted = False
         self._under_way = 0
@@ -98,7 +98,7 @@ class Again:
             raise TypeError("only admitted statements are run again")
         elif text is not None:
             described = all(each.step is not Step.DESCRIBE_SIMPLE for each in self._plan)
-            conversation.send_query(text, decision, described=described)
+            conversation.send_query(text, decision, conversation.way.run, described=described)
         else:
             self._send_portal(portal, decision)
 
@@ -106,7 +106,7 @@ class Again:
         conversation = self._conversation
         if portal is None:
             return
-        portal.statement = sendable
+        portal.statement, portal.run = sendable, conversation.way.run
         conversation.send_bind(portal, sendable, shown=self._plan[0].step is Step.BIND)
         for each in self._plan:
             if each.step is Step.DESCRIBE_PORTAL:

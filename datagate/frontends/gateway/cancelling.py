@@ -69,7 +69,9 @@ class Keys:
         The connection is given to nobody else before the request is through, so that it hits no one else's statement.
         """
         upstream = conversation.upstream
-        if upstream is None or not conversation.relay.expected or upstream.cancelling is not None:
+        if upstream is None or not conversation.relay.expected:
+            return None
+        if upstream.cancelling is not None and not upstream.cancelling.done():
             return None
 
         async def ask() -> None:

@@ -14,6 +14,7 @@ from datagate.errors import OperationalError
 from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.prepared import Portal
 from datagate.frontends.gateway.protocol import backend
+from datagate.frontends.gateway.runs import Run
 
 
 class Step(IntEnum):
@@ -37,10 +38,10 @@ class Expectation:
 
     ``shown``: whether the client gets it. ``asked``: the caller's text. ``own``: how many parameters are the caller's.
     ``undo``: what to do where it never happens. ``say``: bytes of our own (SAY, POISON). ``portal``: what an Execute or
-    Bind runs, where it may be run again.
+    Bind runs, where it may be run again. ``run``: the run of a statement that this ends.
     """
 
-    __slots__ = ("asked", "own", "portal", "rows_shown", "say", "shown", "step", "undo")
+    __slots__ = ("asked", "own", "portal", "rows_shown", "run", "say", "shown", "step", "undo")
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Expectation:
         undo: Callable[[], None] | None = None,
         portal: Portal | None = None,
         rows_shown: bool = True,
+        run: Run | None = None,
     ) -> None:
         self.step = step
         self.shown = shown
@@ -62,6 +64,7 @@ class Expectation:
         self.undo = undo
         self.portal = portal
         self.rows_shown = rows_shown
+        self.run = run
 
 
 SYNC_SHOWN = Expectation(Step.SYNC)
@@ -204,6 +207,8 @@ class Relay:
             self.status = data[start + 5]
             self._client.ended(self.status)
         self.rows_seen = False
+        if head.run is not None:
+            self._ran(head, kind, data, start, end)
         if not head.shown or (kind == backend.NO_DATA and head.step is Step.DESCRIBE_SIMPLE):
             return False
         if kind == backend.ROW_DESCRIPTION:
@@ -214,6 +219,16 @@ class Relay:
             self._client.completed(data[start + 5 : end - 1])
         return True
 
+    @staticmethod
+    def _ran(head: Expectation, kind: int, data: bytes, start: int, end: int) -> None:
+        """Count what a run gave."""
+        if head.run is None:
+            return
+        if kind == backend.COMMAND_COMPLETE:
+            head.run.completed(data[start + 5 : end - 1])
+        elif kind == backend.PORTAL_SUSPENDED:
+            head.run.suspended(head.own)
+
     def _say(self) -> None:
         while self.expected and self.expected[0].step is Step.SAY:
             self._behind.append(self.expected.popleft().say)
@@ -221,6 +236,8 @@ class Relay:
 
     def _between(self, head: Expectation, kind: int, data: bytes, start: int, end: int) -> bool | bytes:
         """A message that others follow for the same expectation."""
+        if head.run is not None:
+            self._ran(head, kind, data, start, end)
         if kind == backend.COPY_IN:
             self._client.copies_in()
         if not head.shown or (kind == backend.ROW_DESCRIPTION and not head.rows_shown):
@@ -243,6 +260,7 @@ class Relay:
         self._client.failed()
         head = self.expected[0]
         changed = diagnostics.get("C") == answers.RIGHTS_CHANGED
+        self._failed(answers.CHANGED_STATE if changed else diagnostics.get("C"))
         if changed and self._client.rights_changed(head):
             return False
         if head.step is not Step.SIMPLE:
@@ -252,6 +270,20 @@ class Relay:
         if not head.shown and head.step is Step.SIMPLE:
             raise OperationalError("the server refused the settings of the session")
         return self._client.instead(diagnostics) or answers.of_server(diagnostics, head.asked)
+
+    def _failed(self, sqlstate: str | None) -> None:
+        """All that the server skips has ended, too."""
+        for each in self.expected:
+            if each.step is Step.SYNC:
+                return
+            if each.run is not None:
+                each.run.failed(sqlstate)
+
+    def broken_off(self) -> None:
+        """Nothing that is expected will come."""
+        for each in self.expected:
+            if each.run is not None:
+                each.run.failed("08006")
 
     def _skip(self) -> None:
         """Drop what the server skips."""

@@ -26,6 +26,7 @@ from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.frames import Frame
 from datagate.frontends.gateway.protocol.phases import Phase
 from datagate.frontends.gateway.relay import SYNC_SHOWN, Expectation, Hearer, Relay, Step
+from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import BLANK, Sendable
 from datagate.frontends.gateway.upstream import Profile, Upstream
 from datagate.frontends.gateway.way import Decision, Way
@@ -40,7 +41,7 @@ _EXECUTE_UNNAMED = frontend.execute(b"", 0)
 class Several:
     """The statements of one text with what is sent for each; bytes: what the gateway itself answers."""
 
-    statements: tuple[tuple[str, Sendable | bytes], ...]
+    statements: tuple[tuple[str, Sendable | bytes, Run | None], ...]
 
 
 class Line(Protocol):
@@ -52,6 +53,9 @@ class Line(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
+
+    def cancel(self, error: DatagateError) -> None:
+        """End what the client runs, for this reason."""
 
     def hang_up(self) -> None:
         """Send what is written, and close."""
@@ -88,6 +92,7 @@ class Speech(Hearer):
         self._holder = ""
         self._current: tuple[int, Any] | None = None
         self._decision: Decision | Local | Several | None = None
+        self._run: Run | None = None
         self._pledged = False
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
@@ -122,21 +127,21 @@ class Speech(Hearer):
             raise InternalError("nothing can be sent without a connection to the server")
         return self.upstream
 
-    def send_query(self, text: str, sendable: Sendable, *, described: bool = False) -> None:
+    def send_query(self, text: str, sendable: Sendable, run: Run | None, *, described: bool = False) -> None:
         """Run a simple query: as it is, or, where the policy has values in it, by the extended protocol."""
         relay, out = self.relay, self._out
         self._note(sendable)
         if not sendable.values:
             out.append(frontend.query(sendable.text))
-            relay.expect(Expectation(Step.SIMPLE, asked=text, rows_shown=sendable.admitted.shows_rows))
+            relay.expect(Expectation(Step.SIMPLE, asked=text, rows_shown=sendable.admitted.shows_rows, run=run))
             return
         if sendable.own:
             self._refuse(frontend.QUERY, ProgrammingError("there is no parameter $1", sqlstate="42P02"))
             return
-        self._send_unnamed(text, sendable, described=described)
+        self._send_unnamed(text, sendable, run, described=described)
         self.send_sync()
 
-    def _send_unnamed(self, text: str, sendable: Sendable, *, described: bool) -> None:
+    def _send_unnamed(self, text: str, sendable: Sendable, run: Run | None, *, described: bool) -> None:
         """One statement of a simple query, by the extended protocol."""
         relay, shown = self.relay, sendable.admitted.shows_rows
         self.held.unnamed = None
@@ -146,17 +151,17 @@ class Speech(Hearer):
         relay.expect(Expectation(Step.PARSE, shown=False, asked=text))
         relay.expect(Expectation(Step.BIND, shown=False, asked=text))
         relay.expect(Expectation(Step.DESCRIBE_SIMPLE, shown=not described, asked=text, rows_shown=shown))
-        relay.expect(Expectation(Step.EXECUTE, asked=text, rows_shown=shown))
+        relay.expect(Expectation(Step.EXECUTE, asked=text, rows_shown=shown, run=run))
 
     def _send_several(self, several: Several) -> None:
         """The statements of one simple query: all take effect, or none, as the server has it."""
-        for text, statement in several.statements:
+        for text, statement, run in several.statements:
             self.begins(None, BLANK)
             if isinstance(statement, bytes):
                 self._say(statement)
             else:
                 self._note(statement)
-                self._send_unnamed(text, statement, described=False)
+                self._send_unnamed(text, statement, run, described=False)
         self.send_sync()
 
     def prepare(self, prepared: Prepared, sendable: Sendable, *, shown: bool, undo: Any = None) -> bytes:
@@ -207,7 +212,8 @@ class Speech(Hearer):
         """Run a portal upstream."""
         asked = portal.prepared.asked
         self._out.append(frontend.execute(name, rows))
-        what = Expectation(Step.EXECUTE, asked=asked, own=rows, portal=portal, rows_shown=_shows(portal))
+        shown, run = _shows(portal), portal.run
+        what = Expectation(Step.EXECUTE, asked=asked, own=rows, portal=portal, rows_shown=shown, run=run)
         self.relay.expect(what)
 
     def send_hidden(self, query: bytes) -> None:

@@ -16,8 +16,10 @@ from typing import Protocol
 from datagate.errors import DatagateError
 from datagate.frontends.gateway.identity import WISHES, Identity
 from datagate.frontends.gateway.measures import Measures
+from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import Sendable
-from datagate.gate import Gate, GateSession, StatementKind
+from datagate.gate import Flight, Gate, GateSession, StatementKind
+from datagate.gate.recording import Recorded
 from datagate.model.caller import Caller
 
 FRONTEND = "gateway"
@@ -71,6 +73,30 @@ class Way:
         self._session: GateSession = self._gate.session(self.caller, frontend=FRONTEND, client=self._client)
         self._kept: dict[tuple[str, bool], Sendable] = {}
         self._quick: set[str] = set()
+        self._flight: Flight | None = None
+        self._watched = True
+        self._former: list[GateSession] = []
+        self.run: Run | None = None
+
+    def flies(self, flight: Flight) -> None:
+        """Have what runs on a connection cancelled when rights end, until :meth:`leave`."""
+        self._flight = flight
+        self._watched = False
+
+    def _watch(self) -> None:
+        """Watch the connection, which may have to be waited for unless changes are heard of already."""
+        if self._flight is not None and not self._watched:
+            self._session.watch(self._flight)
+            self._watched = True
+        former, self._former = self._former, []
+        for each in former:
+            each.leave()
+
+    def leave(self) -> None:
+        """The client is gone."""
+        self._flight, self._watched = None, True
+        for each in (*self._former, self._session):
+            each.leave()
 
     def check_wish(self, name: str, value: str) -> None:
         """Refused where :meth:`wish` would be."""
@@ -114,13 +140,25 @@ class Way:
         """Whether the gate's answer is at hand."""
         if self._gate is not self._gates.current:
             self._renew()
-        return (text in self._quick or (text, assuming) in self._kept) and self._gate.state_within
+        if not self._watched:
+            if not self._session.hears:
+                return False
+            self._watch()
+        if self._session.known(text, assuming=assuming) is not None:
+            return True
+        return text in self._quick and self._session.standing is not None
 
     def decide(self, text: str, *, assuming: bool) -> Decision:
-        """Have a statement admitted; what is wrong with it is returned, for it is told when it is its turn."""
+        """Have a statement admitted; what is wrong with it is returned, for it is told when it is its turn.
+
+        :attr:`run` is then the run that begins with it, where it is recorded how statements end.
+        """
         begun = perf_counter()
+        self.run = None
         try:
+            self._watch()
             admitted = self._session.admit(text, assuming=assuming)
+            self.run = self._begun(self._session.recorded)
             kept = self._kept.get((text, assuming))
             if kept is not None and kept.admitted is admitted:
                 self._measures.admitted(None)
@@ -138,6 +176,9 @@ class Way:
         elif _QUICK.match(admitted.text):
             self._quick.add(text)
         return sendable
+
+    def _begun(self, recorded: Recorded) -> Run | None:
+        return Run(self._session, recorded) if recorded is not None and self._session.completes else None
 
     def failed(self) -> None:
         """The server failed something: no cursor is taken for closed that might still be open."""
@@ -183,6 +224,8 @@ class Way:
             self._gate.session(self.caller, frontend=FRONTEND, client=self._client),
         )
         self._session.inherit(former)
+        self._former.append(former)
+        self._watched = self._flight is None
         self._kept.clear()
 
 

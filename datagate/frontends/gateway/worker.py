@@ -128,9 +128,11 @@ class Worker:
         self.measures = Measures()
         self.measures.watch(self.pool)
         self.tasks: set[asyncio.Task[None]] = set()
+        self._nobody = _Nobody()
         self._post: Post | None = None
         self._door: Door | None = None
-        self._serving: asyncio.Future[tuple[None, None]] | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._ticking: asyncio.TimerHandle | None = None
 
     def start(self, listener: socket.socket, post: Post | None = None) -> None:
         """Serve on a bound socket; to be called in a running loop. ``post`` sends cancel requests to other workers."""
@@ -140,16 +142,18 @@ class Worker:
         encrypting = certificates.encrypting() if certificates is not None else None
         allowed, only = self._settings.allowed, self._settings.only_encrypted
         self._door = Door(listener, self._admit, self.cancel, encrypting, allowed, only_encrypted=only)
-        self._serving = asyncio.gather(self._door.serve(), self._watch_clients())
+        # Somebody is watched as long as the gateway serves, so that no client waits for the lookout to begin or end.
+        self._executor.submit(self.current.lookout.watch, self._nobody)
+        self._serving = asyncio.get_running_loop().create_task(self._door.serve())
+        self._tick()
 
-    async def _watch_clients(self) -> None:
-        """See again and again whether a client takes too long."""
-        while self._door is not None:
-            await asyncio.sleep(self._settings.allowed.tick)
-            now = time.monotonic()
-            for client in tuple(self._door.clients):
-                client.look(now)
-            self.pool.trim()
+    def _tick(self) -> None:
+        """See again and again whether a client takes too long; what goes wrong with one is told, and not the end."""
+        self._ticking = asyncio.get_running_loop().call_later(self._settings.allowed.tick, self._tick)
+        self.pool.trim()
+        now = time.monotonic()
+        for client in tuple(self._door.clients) if self._door is not None else ():
+            asyncio.get_running_loop().call_soon(client.look, now)
 
     def reload(self) -> Reloaded:
         """Read policies and certificates anew; what is wrong leaves all as it was. To be called in a thread.
@@ -179,7 +183,10 @@ class Worker:
                         await asyncio.sleep(0.02)
             for client in tuple(door.clients):
                 client.shut_down()
+        if self._ticking is not None:
+            self._ticking.cancel()
         await self.pool.close()
+        await asyncio.get_running_loop().run_in_executor(self._executor, self.current.lookout.leave, self._nobody)
         for executor in (self._executor, self._login_executor):
             executor.shutdown(cancel_futures=True)
         self.closing.close()
@@ -219,6 +226,13 @@ class Worker:
         # As on a server: whether a request to cancel had an effect is never told.
         with contextlib.suppress(OperationalError):
             await send_cancel(self._target, upstream.host, message, self._settings.connect_seconds)
+
+
+class _Nobody:
+    """One whom the lookout watches without any statement."""
+
+    stake = None
+    flight = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class Running:
         *,
         service: str | None = None,
         audit: Sink | None = None,
+        gate: Gate | None = None,
         tokens: Tokens | None = None,
         **settings: Any,
     ) -> None:
@@ -64,7 +65,8 @@ class Running:
         self.store = StateStore(engine)
         service = service or make_conninfo(owner, user=SERVICE)
         record = audit if audit is not None else self.sink
-        self.gate = Gate.open(
+        # Opening one runs all examples of the policies; gateways with other limits may share it.
+        self.gate = gate or Gate.open(
             service, policies=ROOT / "policies", state=self.store, keyring=Keyring(KEYS), audit=record
         )
         self._tokens = tokens
