@@ -162,6 +162,7 @@ class Told(Hearer):
 
     def instead(self, diagnostics: backend.Diagnostics) -> bytes | None:
         del diagnostics
+        return None
 
     def copies_in(self) -> None:
         pass
