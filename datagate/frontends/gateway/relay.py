@@ -204,6 +204,8 @@ class Relay:
         else:
             self.rows_pass = True
         if kind == backend.READY:
+            if end - start != len(backend.ready(0)):
+                raise OperationalError("the server sent a malformed message")
             self.status = data[start + 5]
             self._client.ended(self.status)
         self.rows_seen = False

@@ -22,7 +22,7 @@ import uvloop
 from datagate.errors import DatagateError
 from datagate.frontends.gateway.login import Tokens
 from datagate.frontends.gateway.protocol.startup import Cancel
-from datagate.frontends.gateway.sockets import bind
+from datagate.frontends.gateway.sockets import bind, raise_descriptor_limit
 from datagate.frontends.gateway.watch import Watch
 from datagate.frontends.gateway.worker import Settings, Worker
 from datagate.gate import Gate
@@ -54,6 +54,7 @@ def run(service: Service) -> None:
     Raises:
         DatagateError: The port is taken, policies are wrong, files cannot be read.
     """
+    raise_descriptor_limit()
     if service.workers == 1:
         uvloop.run(_serve(service, None))
         return
@@ -139,13 +140,14 @@ async def _reload(worker: Worker) -> None:
     """Take new policies and certificates; where they are wrong, the old ones stay."""
     try:
         reloaded = await asyncio.to_thread(worker.reload)
-    except (DatagateError, OSError, ValueError) as error:
+    except DatagateError as error:
         LOG.warning(f"not reloaded: {error}", extra={"event": "reload-failed"})
         return
     if reloaded.accepted:
         LOG.info(f"policies {reloaded.version:.12} are in force", extra={"event": "reloaded"})
     else:
-        LOG.warning("not reloaded: " + "; ".join(reloaded.problems), extra={"event": "reload-failed"})
+        # Why, is what `datagate.policies` has just logged.
+        LOG.warning(f"not reloaded: policies {reloaded.version:.12} stay", extra={"event": "reload-failed"})
 
 
 class _Mailbox:
