@@ -115,8 +115,6 @@ class Conversation(Deciding):
         self.line.stalled(False)
         self._pump()
 
-    # What a message needs before it is taken.
-
     # Taking one message.
 
     def _handle(self, kind: int, message: Any) -> None:
@@ -342,6 +340,7 @@ class Conversation(Deciding):
             self.portals.clear()
         if not self.relay.expected:
             self.again.settled(status)
+        self.restore(status)
 
     def completed(self, tag: bytes) -> None:
         """A statement is done."""

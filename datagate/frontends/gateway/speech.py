@@ -17,7 +17,7 @@ from datagate.errors import (
 )
 from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.local import Local
-from datagate.frontends.gateway.pins import pins
+from datagate.frontends.gateway.pins import forgotten, pins
 from datagate.frontends.gateway.pool import Pool
 from datagate.frontends.gateway.prepared import Portal, Prepared
 from datagate.frontends.gateway.protocol import backend, frontend
@@ -25,7 +25,7 @@ from datagate.frontends.gateway.protocol.frames import Frame
 from datagate.frontends.gateway.protocol.phases import Phase
 from datagate.frontends.gateway.relay import SYNC_SHOWN, Expectation, Hearer, Relay, Step
 from datagate.frontends.gateway.sending import BLANK, Sendable
-from datagate.frontends.gateway.upstream import Profile, Upstream
+from datagate.frontends.gateway.upstream import PLAIN, Profile, Upstream, profile_change
 from datagate.frontends.gateway.way import Decision, Way
 
 POISON_PORTAL = b"refused by datagate"
@@ -77,6 +77,7 @@ class Speech(Hearer):
         self.portals: dict[bytes, Portal] = {}
         self.inbox: deque[Frame] = deque()
         self.pinned = False
+        self.forgotten: Profile = PLAIN
         self._holder = ""
         self._current: tuple[int, Any] | None = None
         self._decision: Decision | Local | Several | None = None
@@ -231,6 +232,14 @@ class Speech(Hearer):
         """What the statement leaves behind on its connection."""
         if pins(sendable):
             self.pinned = True
+            self.forgotten = {**self.forgotten, **forgotten(sendable, self.profile)}
+
+    def restore(self, status: int) -> None:
+        """Set anew what the client asked for at its start, and what it ran took away."""
+        if self.forgotten and status != backend.FAILED and self.upstream is not None:
+            self.send_hidden(profile_change(PLAIN, self.forgotten))
+            self.forgotten = PLAIN
+            self.flush()
 
     def flush(self) -> None:
         """Send what is written for the server."""
