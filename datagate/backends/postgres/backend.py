@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datagate.backends.postgres.functions import CATALOG_FUNCTIONS, NUMBER_ARGUMENT, OID_ARGUMENT, OID_COLUMN
 from datagate.backends.postgres.graft import graft
 from datagate.backends.postgres.predicate import spell_parameter
+from datagate.backends.postgres.spelled import spell_out
 from datagate.backends.postgres.statements import ReadStatement
 from datagate.errors import NestedTooDeeply, Refused, UnsupportedConstruct
 from datagate.model.catalog import Relation
@@ -18,6 +19,7 @@ from datagate.sql.dialect import NotCarried, TooDeep
 from datagate.sql.guard import Numbering
 from datagate.sql.leakproof import Assumption
 from datagate.sql.rewrite import Engine, Rewritten, Surroundings, rewrite
+from datagate.sql.views import Seen
 from datagate.verify.mismatch import Mismatch, MismatchKind
 from datagate.verify.postgres import verify
 from datagate.verify.prescription import Prescription
@@ -64,6 +66,7 @@ def carry(
     Raises UndefinedRelation, UnsupportedConstruct, Refused (a function, operator or type that is not allowed), or
     Mismatch (VerificationFailed) where no rendering passes the verifier.
     """
+    text = spell_out(text, around.catalog, lambda schema, name: _exists(around, schema, name))
     try:
         rewritten = rewrite(text, statement.parameters, ENGINE, around, assuming=assuming)
         _verify(text, rewritten, around, functions, views)
@@ -87,6 +90,13 @@ def carry(
     except RecursionError:
         raise NestedTooDeeply from None
     return _carried(grafted, "graft")
+
+
+def _exists(around: Surroundings, schema: str | None, name: str) -> bool:
+    found = around.catalog.resolve(schema, name)
+    if found is None:
+        return around.catalog.is_temporary(schema, name)
+    return found.schema == "pg_catalog" or around.sight(around.catalog.relations[found]) is not Seen.NOT
 
 
 def _carried(rewritten: Rewritten, by: str) -> Carried:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from datagate.backends.postgres.statements import SETTINGS
+
 STABLE_FUNCTIONS: frozenset[str] = frozenset(
     """
     now statement_timestamp transaction_timestamp clock_timestamp timeofday age date_part date_trunc extract
@@ -29,9 +31,13 @@ STABLE_FUNCTIONS: frozenset[str] = frozenset(
     current_catalog current_user session_user user version pg_backend_pid pg_is_in_recovery pg_is_other_temp_schema
     pg_my_temp_schema pg_options_to_table bernoulli system current_date current_time current_timestamp localtime
     localtimestamp xml_is_well_formed pg_encoding_max_length txid_current_if_assigned pg_current_xact_id_if_assigned
+    pg_advisory_unlock_all
     """.split()
 )
 """Stable and volatile built-ins without a view of anything but their arguments, the clock and the own session."""
+
+SETTING_FUNCTIONS: frozenset[str] = frozenset(f"set_config({name})" for name in SETTINGS if name != "client_encoding")
+"""``set_config`` of a setting that callers may also SET, which the verifier allows where a constant names it."""
 
 DENIED_FUNCTIONS: frozenset[str] = frozenset(
     {"pg_partition_root", "satisfies_hash_partition", "makeaclitem", "ts_lexize"}
@@ -69,6 +75,7 @@ CATALOG_FUNCTIONS: Mapping[str, str] = MappingProxyType(
         "::regtype": "pg_type",
         "::regnamespace": "pg_namespace",
         "::regproc": "pg_proc",
+        "::regrole": "pg_roles",
     }
 )
 """Functions that look a catalog object up by OID: by name, the catalog that must show the OID to the caller.

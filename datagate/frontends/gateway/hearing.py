@@ -148,6 +148,7 @@ class Hearing(Deciding):
             self.portals.clear()
         if not self.relay.expected:
             self.again.settled(status)
+        self.restore(status)
 
     def completed(self, tag: bytes) -> None:
         """A statement is done."""

@@ -19,7 +19,7 @@ from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.limits import Meter
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.patience import State
-from datagate.frontends.gateway.pins import pins
+from datagate.frontends.gateway.pins import forgotten, pins
 from datagate.frontends.gateway.pool import Pool
 from datagate.frontends.gateway.prepared import Portal, Prepared
 from datagate.frontends.gateway.protocol import backend, frontend
@@ -28,7 +28,7 @@ from datagate.frontends.gateway.protocol.phases import Phase
 from datagate.frontends.gateway.relay import SYNC_SHOWN, Expectation, Hearer, Relay, Step
 from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import BLANK, Sendable
-from datagate.frontends.gateway.upstream import Profile, Upstream
+from datagate.frontends.gateway.upstream import PLAIN, Profile, Upstream, profile_change
 from datagate.frontends.gateway.way import Decision, Way
 
 POISON_PORTAL = b"refused by datagate"
@@ -89,6 +89,7 @@ class Speech(Hearer):
         self.pinned = False
         self.turns = 0
         self.ending: DatagateError | None = None
+        self.forgotten: Profile = PLAIN
         self._holder = ""
         self._current: tuple[int, Any] | None = None
         self._decision: Decision | Local | Several | None = None
@@ -260,6 +261,14 @@ class Speech(Hearer):
         """What the statement leaves behind on its connection."""
         if pins(sendable):
             self.pinned = True
+            self.forgotten = {**self.forgotten, **forgotten(sendable, self.profile)}
+
+    def restore(self, status: int) -> None:
+        """Set anew what the client asked for at its start, and what it ran took away."""
+        if self.forgotten and status != backend.FAILED and self.upstream is not None:
+            self.send_hidden(profile_change(PLAIN, self.forgotten))
+            self.forgotten = PLAIN
+            self.flush()
 
     def flush(self) -> None:
         """Send what is written for the server."""
