@@ -16,6 +16,7 @@ from datagate.backends.postgres.guards import (
     PARTIES,
     PARTY,
     PURPOSES,
+    SECOND_PARTY,
     VALID_UNTIL,
     compile_target,
 )
@@ -34,6 +35,8 @@ from datagate.model.names import Purpose, RelationName
 from datagate.model.policy import Action
 from datagate.model.values import ValueType
 from datagate.sql.views import Seen
+
+_FEW_PARTIES = 2
 
 CALLER_LEVEL = {
     DenyReason.CALLER_ENDED: "the login of this session has ended; log in again",
@@ -183,11 +186,13 @@ class Rights:
 
     def value(self, binding: Binding, decisions: tuple[Decision, ...]) -> object:
         """The value that travels for a binding."""
+        parties = self.facts.epoch.parties
         if binding == PARTIES:
-            return self.facts.epoch.parties
+            return parties
         if binding == PARTY:
-            alone = len(self.facts.epoch.parties) == 1 and self.facts.valid_until is None
-            return self.facts.epoch.parties[0] if alone else None
+            return parties[0] if len(parties) <= _FEW_PARTIES else None
+        if binding == SECOND_PARTY:
+            return parties[1] if len(parties) == _FEW_PARTIES else None
         if binding == EPOCH:
             return self.facts.epoch.value
         if binding == VALID_UNTIL:

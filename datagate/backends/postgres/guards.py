@@ -37,7 +37,10 @@ EPOCH = Binding("facts.epoch", ValueType.BIGINT)
 VALID_UNTIL = Binding("facts.valid_until", ValueType.TIMESTAMPTZ)
 
 PARTY = Binding("facts.party", ValueType.TEXT)
-"""The party, where only one is concerned and nothing ends by itself; else NULL."""
+"""The party, where one or two are concerned, as with a mandate from hand to hand; else NULL."""
+
+SECOND_PARTY = Binding("facts.second_party", ValueType.TEXT)
+"""The other of two parties; else NULL."""
 
 PURPOSES = Binding("facts.purposes", ValueType.TEXT_ARRAY)
 """The purposes whose consents the statement reads; none where it reads no consent."""
@@ -47,8 +50,15 @@ STILL_CURRENT = Fragment.of(
     " 'read committed'::pg_catalog.text"
     " AND EXISTS (SELECT 1 FROM datagate.epochs AS e WHERE e.party OPERATOR(pg_catalog.=) ",
     PARTY,
-    " AND e.value OPERATOR(pg_catalog.=) ",
+    " AND (e.value OPERATOR(pg_catalog.+) COALESCE((SELECT f.value FROM datagate.epochs AS f"
+    " WHERE f.party OPERATOR(pg_catalog.=) ",
+    SECOND_PARTY,
+    "), 0::pg_catalog.int8)) OPERATOR(pg_catalog.=) ",
     EPOCH,
+    ") AND (",
+    VALID_UNTIL,
+    " IS NULL OR pg_catalog.statement_timestamp() OPERATOR(pg_catalog.<) ",
+    VALID_UNTIL,
     ") OR datagate.still_current(",
     PARTIES,
     ", ",
@@ -62,7 +72,8 @@ STILL_CURRENT = Fragment.of(
 """Zero while the facts that the decisions came from are in force; else it raises, and so would an OFFSET of -1.
 
 The first half is the common case, which the engine answers faster than it calls the function: READ COMMITTED, where the
-statement's snapshot is as young as the statement. In an older snapshot the function looks past it.
+statement's snapshot is as young as the statement, and at most two parties. In an older snapshot the function looks past
+it.
 """
 
 
