@@ -342,16 +342,13 @@ class GateSession(Cursors):
                 return road, decisions
         walk = Walk(rights, temporary)
         try:
-            carried = carry(text, statement, walk.around(), self._shared.functions, walk.views, assuming=assuming)
+            road = Road(carry(text, statement, walk.around(), self._shared.functions, walk.views, assuming=assuming))
         except UndefinedRelation as error:
             error.audit_reason = walk.denied or error.message
             raise
         decisions = tuple(rights.decision(*owner) for owner in walk.owners)
-        road = Road(carried)
-        shapes = tuple(decision.shape for decision in decisions)
-        if not temporary:
-            # What names mean to this session alone is shared with nobody.
-            self._shared.keep_road(text, tuple(walk.owners), (text, assuming, *shapes), road)
+        if not temporary:  # what names mean to this session alone is shared with nobody
+            self._shared.keep_road(text, tuple(walk.owners), (text, assuming, *(d.shape for d in decisions)), road)
         return road, decisions
 
     def _record(

@@ -38,6 +38,10 @@ ENGINE = Engine(
 )
 
 
+MOST_PARAMETERS = 65_535
+"""The wire protocol counts them in 16 bits (manual, 54.7: Bind)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Carried:
     """A verified rewriting. ``by`` says which rendering carried it: ``dialect`` or ``graft``."""
@@ -81,7 +85,7 @@ def carry(
         if statement.writes or mismatch.kind not in (MismatchKind.TREE, MismatchKind.GUARD):
             raise _refusal(mismatch) from None
     else:
-        return _carried(rewritten, "dialect")
+        return _carried(rewritten, statement, "dialect")
     try:
         grafted = graft(text, Numbering(statement.parameters, spell_parameter), around)
         _verify(text, grafted, around, functions, views)
@@ -89,7 +93,7 @@ def carry(
         raise _refusal(mismatch) from None
     except RecursionError:
         raise NestedTooDeeply from None
-    return _carried(grafted, "graft")
+    return _carried(grafted, statement, "graft")
 
 
 def _exists(around: Surroundings, schema: str | None, name: str) -> bool:
@@ -99,7 +103,11 @@ def _exists(around: Surroundings, schema: str | None, name: str) -> bool:
     return found.schema == "pg_catalog" or around.sight(around.catalog.relations[found]) is not Seen.NOT
 
 
-def _carried(rewritten: Rewritten, by: str) -> Carried:
+def _carried(rewritten: Rewritten, statement: ReadStatement, by: str) -> Carried:
+    room = MOST_PARAMETERS - len(rewritten.bindings)
+    if statement.parameters > room:
+        told = f"the statement has {statement.parameters} parameters; beside those of policies there is room for {room}"
+        raise UnsupportedConstruct(told, sqlstate="54000")
     return Carried(
         rewritten.text, rewritten.bindings, by, rewritten.fenced, rewritten.assumptions, rewritten.shows_rows
     )

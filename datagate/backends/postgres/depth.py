@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -58,40 +59,30 @@ def deeply(function: Callable[P, R]) -> Callable[P, R]:
 
 def _with_room(function: Callable[[], R]) -> R:
     """What the function gives on a thread with a large stack; what it raises is raised here."""
-    given: list[R] = []
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        _PLACE.deep = True
-        try:
-            given.append(function())
-        except RecursionError:
-            raised.append(NestedTooDeeply())
-        except BaseException as error:  # noqa: BLE001 - it is raised where this was called
-            raised.append(error)
-
     context = copy_context()
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, ThreadPoolExecutor(1, "datagate: a deep statement") as pool:
         limit = sys.getrecursionlimit()
         sys.setrecursionlimit(max(limit, FRAMES))
         try:
-            _started(lambda: context.run(run)).join()
+            return _begun(pool, lambda: context.run(_inside, function)).result()
+        except RecursionError:
+            raise NestedTooDeeply from None
         finally:
             sys.setrecursionlimit(limit)
-    if raised:
-        raise raised[0]
-    return given[0]
 
 
-def _started(run: Callable[[], None]) -> threading.Thread:
-    """A thread with a large stack; the size is a setting for all threads that begin from now on."""
+def _inside(function: Callable[[], R]) -> R:
+    _PLACE.deep = True
+    return function()
+
+
+def _begun(pool: ThreadPoolExecutor, function: Callable[[], R]) -> Future[R]:
+    """The size of the stack is a setting for all threads that begin from now on."""
     size = threading.stack_size(STACK)
     try:
-        thread = threading.Thread(target=run, name="datagate: a deep statement", daemon=True)
-        thread.start()
+        return pool.submit(function)
     except RuntimeError:
         # No memory is left for it, or no thread.
         raise NestedTooDeeply from None
     finally:
         threading.stack_size(size)
-    return thread

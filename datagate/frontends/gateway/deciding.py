@@ -6,6 +6,7 @@ import re
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from datagate.backends.postgres.engine import is_blank
 from datagate.errors import (
     DatagateError,
     OperationalError,
@@ -24,7 +25,6 @@ from datagate.frontends.gateway.upstream import Upstream, profile_change
 
 QUERY, PARSE, BIND, DESCRIBE = frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.DESCRIBE
 EXECUTE = frontend.EXECUTE
-_WHITE = " \t\r\n\f\v;"
 _DEALLOCATE = re.compile(r'\s*DEALLOCATE\s+(?:PREPARE\s+)?(?:"([^"]+)"|(\w+))\s*;?\s*', re.IGNORECASE)
 
 
@@ -35,7 +35,7 @@ class Deciding(Speech):
         """What has to be waited for; None where all is there."""
         if kind in (QUERY, PARSE):
             text = decoded(message if kind == QUERY else message.text)
-            if text is not None and text.strip(_WHITE):
+            if text is not None and not is_blank(text):
                 wait = self._needs_decision(text, assuming=True)
                 if wait is not None:
                     return wait
@@ -122,7 +122,7 @@ class Deciding(Speech):
     def _needs_for_bind(self, message: frontend.Bind) -> Coroutine[Any, Any, None] | None:
         """The decision is made for each run; where the parameters are not what it assumed, made without assuming."""
         prepared = self.statements.get(message.statement)
-        if prepared is None or not prepared.asked.strip(_WHITE):
+        if prepared is None or is_blank(prepared.asked):
             return None
         if self._decision is None and prepared.era is not None and prepared.era == self.way.era:
             self._decision, self._run = prepared.statement, prepared.run

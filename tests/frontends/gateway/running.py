@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 import uvloop
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 
 from datagate.audit import MemorySink, Sink
 from datagate.frontends.gateway.login import Tokens
@@ -124,13 +124,18 @@ class Running:
 
 def make_bank(owner: str) -> None:
     """Tell an existing bank what is known of its callers, and make the service role."""
+    engine = make_role(owner)
+    world(CUSTOMERS).record(StateStore(engine))
+    engine.dispose()
+
+
+def make_role(owner: str) -> Engine:
+    """Make the service role for an existing bank, which has its state; gives an engine for that."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(owner))
-    store = StateStore(engine)
     with psycopg.connect(owner, autocommit=True) as connection:
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (SERVICE,)).fetchone() is None:
             connection.execute(f"CREATE ROLE {SERVICE} LOGIN")
         connection.execute(f"GRANT USAGE ON SCHEMA bank TO {SERVICE}")
         connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA bank TO {SERVICE}")
-    store.grant_service_role(SERVICE)
-    world(CUSTOMERS).record(store)
-    engine.dispose()
+    StateStore(engine).grant_service_role(SERVICE)
+    return engine
