@@ -10,16 +10,8 @@ from typing import Any
 
 from datagate.backends.postgres.catalog_guards import CatalogGuards
 from datagate.backends.postgres.catalog_views import is_engine_view
-from datagate.backends.postgres.guards import (
-    CAPTURED,
-    EPOCH,
-    PARTIES,
-    PARTY,
-    PURPOSES,
-    SECOND_PARTY,
-    VALID_UNTIL,
-    compile_target,
-)
+from datagate.backends.postgres.freshness import EPOCH, PARTIES, PARTY, PURPOSES, SECOND_PARTY, VALID_UNTIL
+from datagate.backends.postgres.guards import CAPTURED, compile_target
 from datagate.decision import decide
 from datagate.decision.filters import consent_purposes
 from datagate.decision.writes import not_writable
