@@ -56,8 +56,8 @@ def generated(
     dsn = postgres.create_database(name)
     try:
         with psycopg.connect(dsn, autocommit=True) as scratch:
-            for relation in _relations(line):
-                _imitate(scratch, line, relation)
+            for relation, is_view in _relations(line):
+                _imitate(scratch, line, relation, is_view=is_view)
             _forget_functions(scratch)
         found = subprocess.run(
             [program, f"--target={dsn}", "--dry-run", "--exclude-catalog", f"--seed={seed}", f"--max-queries={count}"],
@@ -71,18 +71,22 @@ def generated(
     return [text for text in found.stdout.split(";\n") if text.strip()]
 
 
-def _relations(line: driver.Connection[Any]) -> list[str]:
-    query = "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-    rows = line.execute(f"{query} WHERE n.nspname IN ('bank', 'shop') AND c.relkind IN ('r', 'p', 'v', 'm')").fetchall()
-    return [str(name) for (name,) in rows if str(name).islower()]
+def _relations(line: driver.Connection[Any]) -> list[tuple[str, bool]]:
+    query = "SELECT n.nspname || '.' || c.relname, c.relkind = 'v' FROM pg_class c JOIN pg_namespace n"
+    query += " ON n.oid = c.relnamespace WHERE n.nspname IN ('bank', 'shop') AND c.relkind IN ('r', 'p', 'v', 'm')"
+    return [(str(name), is_view) for name, is_view in line.execute(query).fetchall() if str(name).islower()]
 
 
-def _imitate(scratch: psycopg.Connection[Any], line: driver.Connection[Any], relation: str) -> None:
-    """A table with the columns that the caller sees."""
+def _imitate(scratch: psycopg.Connection[Any], line: driver.Connection[Any], relation: str, *, is_view: bool) -> None:
+    """A table or a view with the columns that the caller sees."""
     cursor = line.execute(f"SELECT * FROM {relation} LIMIT 0")
-    columns = ", ".join(f'"{column.name}" {column.type_display}' for column in cursor.description or ())
+    columns = [(f'"{column.name}"', column.type_display) for column in cursor.description or ()]
     scratch.execute(f"CREATE SCHEMA IF NOT EXISTS {relation.partition('.')[0]}".encode())
-    scratch.execute(f"CREATE TABLE {relation} ({columns})".encode())
+    if is_view:
+        items = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in columns)
+        scratch.execute(f"CREATE VIEW {relation} AS SELECT {items}".encode())
+    else:
+        scratch.execute(f"CREATE TABLE {relation} ({', '.join(map(' '.join, columns))})".encode())
 
 
 def _forget_functions(scratch: psycopg.Connection[Any]) -> None:
