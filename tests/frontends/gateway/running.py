@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -46,7 +46,14 @@ class Running:
     """A gateway that serves; use it as a context manager."""
 
     def __init__(
-        self, owner: str, folder: Path, *, limits: PoolLimits | None = None, certificates: Certificates | None = None
+        self,
+        owner: str,
+        folder: Path,
+        *,
+        limits: PoolLimits | None = None,
+        certificates: Certificates | None = None,
+        policies: Path = ROOT / "policies",
+        purposes: Mapping[str, tuple[str, ...]] = PURPOSES,
     ) -> None:
         self.owner = owner
         self.sink = MemorySink()
@@ -56,11 +63,11 @@ class Running:
         self.store = StateStore(engine)
         service = make_conninfo(owner, user=SERVICE)
         self.gate = Gate.open(
-            service, policies=ROOT / "policies", state=self.store, keyring=Keyring(KEYS), audit=self.sink
+            service, policies=policies, state=self.store, keyring=Keyring(KEYS), audit=self.sink
         )
         self.users = UserFile(folder / "users.json")
-        for name, purposes in PURPOSES.items():
-            self.users.put(User(name=name, verifier=Verifier.of(PASSWORD, os.urandom(16)), purposes=purposes))
+        for name, allowed in purposes.items():
+            self.users.put(User(name=name, verifier=Verifier.of(PASSWORD, os.urandom(16)), purposes=allowed))
         self._settings = Settings(service, folder / "users.json", limits or PoolLimits(), certificates)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
