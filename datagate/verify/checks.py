@@ -61,7 +61,9 @@ class Checks:
 
     def _set_config(self, arguments: Sequence[Tree]) -> None:
         """Of a setting that a constant names and that is listed; a time zone by a constant that gives it no meaning."""
-        name, value, *_ = (*(_constant(argument) for argument in arguments), None, None)
+        if len(arguments) != 3:
+            raise forbidden("set_config() of other than three arguments")
+        name, value = (_constant(argument) for argument in arguments[:2])
         listed = name is not None and f"set_config({name.lower()})" in self.names.functions
         plain_zone = value is not None and _ZONE.fullmatch(value) is not None
         if not listed or "set_config" in self.names.catalog.user_functions:

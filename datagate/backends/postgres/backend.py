@@ -30,7 +30,7 @@ ENGINE = Engine(
         name: Lookup(
             OID_ARGUMENT.get(name, 0),
             RelationName("pg_catalog", catalog),
-            OID_COLUMN.get(catalog, "oid"),
+            OID_COLUMN.get(name) or OID_COLUMN.get(catalog, "oid"),
             NUMBER_ARGUMENT.get(name),
         )
         for name, catalog in CATALOG_FUNCTIONS.items()

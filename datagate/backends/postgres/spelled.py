@@ -8,7 +8,7 @@ verifier judges what came out as the caller's own statement.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +24,8 @@ from datagate.backends.postgres.spelled_calls import (
 from datagate.errors import UndefinedRelation, UnsupportedConstruct
 from datagate.model.catalog import Catalog
 
-_MENTIONS = re.compile("|".join(sorted({*(name for name, _ in CALLS), *NAMED_CASTS, *FUNCTION_COLUMNS})), re.IGNORECASE)
+_NAMES = {*(name for name, _ in CALLS), *NAMED_CASTS, *FUNCTION_COLUMNS, "tableoid"}
+_MENTIONS = re.compile("|".join(sorted(_NAMES)), re.IGNORECASE)
 _OID_TYPES = frozenset({"oid", "int4", "int8", "int2", *NAMED_CASTS})
 _TEXTS = frozenset({"text", "name", "varchar"})
 _NAME_PART = re.compile(r'"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)')
@@ -46,8 +47,7 @@ def spell_out(text: str, catalog: Catalog, exists: Callable[[str | None, str], b
         return text
     before = parse_tree(text)["stmts"]
     speller = _Speller(catalog, exists)
-    after = speller.node(without_positions(before))
-    speller.outputs(after[0]["stmt"])
+    after = speller.statement(without_positions(before))
     if not speller.changed:
         return text
     spelled = deparse({"stmts": after})
@@ -60,7 +60,20 @@ class _Speller:
     def __init__(self, catalog: Catalog, exists: Callable[[str | None, str], bool]) -> None:
         self._catalog = catalog
         self._exists = exists
+        self._catalogs: dict[str, int | None] = {}
         self.changed = False
+
+    def statement(self, statements: list[Tree]) -> list[Tree]:
+        """All of a text."""
+        for variable in _range_variables(statements):
+            alias = variable.get("alias", {}).get("aliasname", variable["relname"])
+            found = self._catalog.resolve(variable.get("schemaname"), variable["relname"])
+            known = found is not None and found.schema == "pg_catalog"
+            oid = self._catalog.relations[found].oid if known and found is not None else None
+            self._catalogs[alias] = oid if self._catalogs.get(alias, oid) == oid else None
+        spelled: list[Tree] = self.node(statements)
+        self.outputs(spelled[0]["stmt"])
+        return spelled
 
     def node(self, node: Any) -> Any:
         """A node, or a list of them, with all calls in it spelled out."""
@@ -73,6 +86,8 @@ class _Speller:
         if "SubLink" in node and node["SubLink"]["subLinkType"] == "ANY_SUBLINK":
             node = {"SubLink": {**node["SubLink"], "subselect": _oids_in_arms(node["SubLink"]["subselect"])}}
         inner = {key: self.node(value) for key, value in node.items()}
+        if "ColumnRef" in inner:
+            return self._table_oid(inner)
         if "FuncCall" in inner:
             return self._call(inner)
         if "TypeCast" in inner:
@@ -91,6 +106,15 @@ class _Speller:
             if name is not None:
                 return {**spelled, "name": name}
         return spelled
+
+    def _table_oid(self, node: Tree) -> Tree:
+        """``c.tableoid`` of a catalog, by which comments are found: it is the same in all its rows."""
+        match [field.get("String", {}).get("sval") for field in node["ColumnRef"]["fields"]]:
+            case [str(alias), "tableoid"] if (oid := self._catalogs.get(alias)) is not None:
+                row = {"ColumnRef": {"fields": [_string(alias), _string("oid")]}}
+                return self._replaced(_filled(expression(f"CASE WHEN $1 IS NOT NULL THEN {oid}::oid END"), [row]))
+            case _:
+                return node
 
     def _call(self, node: Tree) -> Tree:
         call = node["FuncCall"]
@@ -161,6 +185,17 @@ class _Speller:
     def _reads_functions(self, statement: Tree) -> bool:
         tables = (item.get("RangeVar") for item in statement["SelectStmt"].get("fromClause", ()))
         return all(table is not None and table.get("relname") in FUNCTION_COLUMNS.values() for table in tables)
+
+
+def _range_variables(node: Any) -> Iterator[Tree]:
+    if isinstance(node, list):
+        for item in node:
+            yield from _range_variables(item)
+    elif isinstance(node, dict):
+        if "RangeVar" in node:
+            yield node["RangeVar"]
+        for value in node.values():
+            yield from _range_variables(value)
 
 
 def _filled(template: Tree, arguments: list[Tree]) -> Tree:

@@ -39,8 +39,10 @@ class Deciding(Speech):
                 wait = self._needs_decision(text, assuming=True)
                 if wait is not None:
                     return wait
-                if kind == QUERY and isinstance(self._decision, SeveralStatements):
+                if kind == QUERY and isinstance(self._decision, SeveralStatements) and self._decision.texts:
                     return self._decide_several(self._decision.texts)
+                if isinstance(self._decision, SeveralStatements) and not self._decision.texts:
+                    self._decision = None  # nothing but a comment, by which some ask whether the server lives
                 if isinstance(self._decision, DatagateError):
                     return None
         elif kind == BIND:
@@ -53,6 +55,8 @@ class Deciding(Speech):
             if portal.pledged and not portal.held:
                 return self._check_portal(portal, message.portal)
             return None
+        elif kind == DESCRIBE and message.kind == frontend.PORTAL and message.name not in self.portals:
+            return self._check_declared(message.name) if self._declared is None else None
         elif kind not in (DESCRIBE, EXECUTE) or self.upstream is not None:
             return None
         return self.attach() if self.upstream is None else None
@@ -114,6 +118,10 @@ class Deciding(Speech):
     async def _pledge(self, portal: bytes) -> None:
         refusal = await self.way.pledge_portal(shown_name(portal))
         self._decision, self._pledged = refusal or self._decision, refusal is None
+
+    async def _check_declared(self, name: bytes) -> None:
+        """Whether what no Bind opened is a cursor that may be described: psycopg asks so what it DECLAREd."""
+        self._declared = await self.way.check_declared(shown_name(name)) or True
 
     async def _check_portal(self, portal: Portal, name: bytes) -> None:
         self._decision = await self.way.check_portal(shown_name(name))

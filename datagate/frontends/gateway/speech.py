@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from datagate.errors import (
     DatagateError,
@@ -31,6 +31,9 @@ from datagate.frontends.gateway.sending import BLANK, Sendable
 from datagate.frontends.gateway.upstream import PLAIN, Profile, Upstream, profile_change
 from datagate.frontends.gateway.way import Decision, Way
 
+ABORTED = ProgrammingError(
+    "current transaction is aborted, commands ignored until end of transaction block", sqlstate="25P02"
+)
 POISON_PORTAL = b"refused by datagate"
 _NO_PARAMETERS = frontend.Bind(b"", b"", (), (), b"\0\0")
 _DESCRIBE_UNNAMED = frontend.describe(frontend.PORTAL, b"")
@@ -95,6 +98,7 @@ class Speech(Hearer):
         self._decision: Decision | Local | Several | None = None
         self._run: Run | None = None
         self._pledged = False
+        self._declared: DatagateError | Literal[True] | None = None
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
 
@@ -209,6 +213,11 @@ class Speech(Hearer):
         self._out.append(frontend.describe(frontend.PORTAL, name))
         self.relay.expect(Expectation(Step.DESCRIBE_PORTAL, asked=asked, portal=portal, rows_shown=_shows(portal)))
 
+    def send_describe_cursor(self, name: bytes) -> None:
+        """Describe a declared cursor upstream."""
+        self._out.append(frontend.describe(frontend.PORTAL, name))
+        self.relay.expect(Expectation(Step.DESCRIBE_PORTAL))
+
     def send_execute(self, name: bytes, rows: int, portal: Portal) -> None:
         """Run a portal upstream."""
         asked = portal.prepared.asked
@@ -236,6 +245,9 @@ class Speech(Hearer):
 
         Where something is under way or a transaction is open, the server is made to fail in our place.
         """
+        if self.upstream is not None and self.relay.status == backend.FAILED:
+            # What a server says first of all to anything but the end of a transaction that failed.
+            error = ABORTED
         told = answers.of_error(error)
         self._decision = None
         if self.upstream is None:

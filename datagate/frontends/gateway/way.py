@@ -196,6 +196,10 @@ class Way:
         """RightsChanged where a portal is run under rights that are no longer in force."""
         return await self._asked(lambda: self._session.check_cursor(f"portal {portal}"))
 
+    async def check_declared(self, cursor: str) -> DatagateError | None:
+        """What is wrong with looking at a declared cursor: there is none, or its rights are no longer in force."""
+        return await self._asked(lambda: self._session.check_cursor(cursor))
+
     async def _asked(self, ask: Callable[[], object]) -> DatagateError | None:
         """What a question to the state raises, which happens in a thread."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -55,6 +55,8 @@ class Running:
         audit: Sink | None = None,
         gate: Gate | None = None,
         tokens: Tokens | None = None,
+        policies: Path = ROOT / "policies",
+        purposes: Mapping[str, tuple[str, ...]] = PURPOSES,
         **settings: Any,
     ) -> None:
         self.owner = owner
@@ -67,13 +69,13 @@ class Running:
         record = audit if audit is not None else self.sink
         # Opening one runs all examples of the policies; gateways with other limits may share it.
         self.gate = gate or Gate.open(
-            service, policies=ROOT / "policies", state=self.store, keyring=Keyring(KEYS), audit=record
+            service, policies=policies, state=self.store, keyring=Keyring(KEYS), audit=record
         )
         self._tokens = tokens
         self.trust: dict[str, Any] = {}
         self.users = UserFile(folder / "users.json")
-        for name, purposes in PURPOSES.items():
-            self.users.put(User(name=name, verifier=Verifier.of(PASSWORD, os.urandom(16)), purposes=purposes))
+        for name, allowed in purposes.items():
+            self.users.put(User(name=name, verifier=Verifier.of(PASSWORD, os.urandom(16)), purposes=allowed))
         self._settings = Settings(service, folder / "users.json", **settings)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)

@@ -42,7 +42,7 @@ def test_set_config_stays_with_its_session(gateway: Running) -> None:
 
 
 def test_asyncpg_pool_and_introspection(gateway: Running) -> None:
-    """asyncpg turns jit off while it asks for types, and cleans connections that go back to its pool."""
+    """The driver turns jit off while it asks for types, and cleans connections that go back to its pool."""
 
     async def twice() -> list[str]:
         found = []
