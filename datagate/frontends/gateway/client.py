@@ -143,6 +143,8 @@ class Client(asyncio.Protocol):
             self._house.keys.forget(self._key)
         self._phase = Phase.ENDED
         if self.conversation is not None:
+            # The server goes on with what it runs, whether or not anybody is left to hear of it.
+            self._house.keys.cancel_running(self.conversation)
             self.conversation.gone()
             LOG.info("logout", extra={"event": "logout", **self._whence()})
         if self._meter is not None:
@@ -266,6 +268,7 @@ class Client(asyncio.Protocol):
             self._house.measures.ended(error.sqlstate)
         LOG.warning(event, extra={"event": event, "sqlstate": error.sqlstate, **self._whence()})
         if self.conversation is not None:
+            self._house.keys.cancel_running(self.conversation)
             self.conversation.end(told)
             return
         self._phase = Phase.ENDED

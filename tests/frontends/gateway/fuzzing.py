@@ -315,8 +315,9 @@ def failing_with(name: str, data: bytes, cuts: list[int]) -> Iterator[None]:
     """Say which bytes it was."""
     try:
         yield
-    except Exception as error:
-        raise AssertionError(f"{name}: {data!r}, cut at {cuts}") from error
+    except BaseException as error:
+        error.add_note(f"{name}: {data!r}, cut at {cuts}")
+        raise
 
 
 def main() -> None:

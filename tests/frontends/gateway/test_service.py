@@ -249,3 +249,14 @@ def test_a_certificate_that_cannot_be_used(tmp_path: Path) -> None:
     for first, second in ((tmp_path / "nowhere", key), (certificate, key)):
         with pytest.raises(OperationalError, match="certificate cannot be used"):
             Certificates(first, second).encrypting()
+
+
+def test_workers_that_cannot_begin_end_it(bank_dsn: str, users: Path, tmp_path: Path) -> None:
+    """Wrong policies end all processes at once, with the reason; nobody starts them again and again."""
+    (tmp_path / "datagate.yaml").write_text("purposes: [")
+    command = [DATAGATE, "gateway", "--dsn", bank_dsn, "--users", str(users), "--policies", str(tmp_path)]
+    command += ["--listen", "127.0.0.1:0", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "datagate.yaml:1" in done.stderr
+    assert done.stderr.count("datagate.yaml") <= 2
