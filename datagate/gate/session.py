@@ -10,7 +10,6 @@ from weakref import ref
 
 from datagate.audit import AuditRecord, Completion
 from datagate.backends.postgres.backend import carry
-from datagate.backends.postgres.fingerprint import fingerprint, normalized
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
 from datagate.backends.postgres.wrappers import WrapperKind
 from datagate.decision.filters import consent_purposes
@@ -25,7 +24,7 @@ from datagate.gate.cursors import Cursors
 from datagate.gate.footing import Footing, Sight, acting_for, sighted
 from datagate.gate.kept import Kept
 from datagate.gate.lookout import Flight, Stake
-from datagate.gate.recording import chain_of, reason_of
+from datagate.gate.recording import Recorded, keep_record, reason_of, record_of, settle
 from datagate.gate.rights import CALLER_LEVEL, Rights
 from datagate.gate.shared import Road, Shared, keep
 from datagate.gate.walk import Walk
@@ -36,7 +35,7 @@ from datagate.model.names import MandateId, PrincipalId
 from datagate.sql.views import Seen
 from datagate.stores.signals import consent_parties
 
-_RECORDED: ContextVar[str | None] = ContextVar("recorded", default=None)
+_RECORDED: ContextVar[Recorded] = ContextVar("recorded", default=None)
 """Of this thread or task: several may share a session, and each completes what it had admitted itself."""
 
 
@@ -147,12 +146,14 @@ class GateSession(Cursors):
         if self._rights is not None and self._rights.policies is not self._shared.policies:
             self.refresh()
 
-    def admit(self, text: str, *, assuming: bool = True, asked: str | None = None) -> Admitted:
+    def admit(self, text: str, *, assuming: bool = True, ahead: bool = False, asked: str | None = None) -> Admitted:
         """Let a statement through, or raise.
 
         Args:
             text: one statement in the engine's own style, with ``$n`` for the caller's parameters.
             assuming: False where a parameter does not fit what was assumed of it.
+            ahead: Whether the frontend calls :meth:`complete` however the statement ends, and before any row of it
+                leaves: then what only reads may run while it is being recorded.
             asked: the text to record, where the frontend has made parameters of the caller's constants.
 
         Raises:
@@ -163,7 +164,7 @@ class GateSession(Cursors):
             self._admitted_by = None
         known = self._admitted.get((text, assuming))
         if known is not None:
-            _RECORDED.set(self.repeat(known))
+            _RECORDED.set(self.repeat(known, ahead=ahead))
             return known.admitted
         try:
             explained = self._explain_anew(text, assuming=assuming)
@@ -172,9 +173,9 @@ class GateSession(Cursors):
             # Each of them will be asked for, and recorded, by itself.
             raise
         except DatagateError as error:
-            self._record(asked or text, permitted=False, decisions=(), reason=reason_of(error))
+            self._record(asked or text, decisions=(), reason=reason_of(error))
             raise
-        record = self._record(asked or text, permitted=True, decisions=explained.decisions, reason=None)
+        record = self._record(asked or text, decisions=explained.decisions, reason=None, ahead=ahead)
         if self._shared.read(text).kind is StatementKind.QUERY and not self._kept.temporary:
             if self._admitted_by is not self._rights:
                 self._admitted, self._admitted_by = {}, self._rights
@@ -201,10 +202,10 @@ class GateSession(Cursors):
         """What :meth:`admit` would answer without asking anybody, for :meth:`repeat`; nothing is recorded."""
         return self._admitted.get((text, assuming)) if self.standing is not None else None
 
-    def repeat(self, known: Known) -> str | None:
-        """Record a statement once more that is still admitted; what the sink called its record."""
+    def repeat(self, known: Known, *, ahead: bool = False) -> Recorded:
+        """Record a statement once more that is still admitted; what stands for its record. ``ahead`` as in `admit`."""
         self._stand(known.admitted.consents)
-        return self._keep(known.record)
+        return keep_record(self._shared, known.record, ahead=ahead)
 
     @property
     def hears(self) -> bool:
@@ -225,24 +226,36 @@ class GateSession(Cursors):
                 self._gate.lookout.expects(facts.valid_until)
 
     @property
+    def waits(self) -> bool:
+        """Whether recording a statement waits for a disk or a server."""
+        return self._shared.waits
+
+    @property
     def completes(self) -> bool:
         """Whether it is recorded how statements end."""
         return self._shared.completing is not None
 
     @property
-    def recorded(self) -> str | None:
-        """What the sink called the record of the last statement of this thread or task; for `complete`."""
+    def recorded(self) -> Recorded:
+        """What stands for the record of the last statement of this thread or task; for `complete`."""
         return _RECORDED.get()
 
-    def complete(self, recorded: str | None, completion: Completion) -> None:
-        """Record how a statement ended; ``recorded`` is what its record was called."""
-        sink = self._shared.completing
-        if recorded is not None and sink is not None:
-            sink.complete(recorded, completion, self._shared.recorded_at())
+    def complete(self, recorded: Recorded, completion: Completion) -> None:
+        """Record how a statement ended; ``recorded`` is what stands for its record.
+
+        Raises:
+            AuditUnavailable: A statement that was admitted ahead is not recorded; nothing of its answer may leave.
+        """
+        settle(self._shared, recorded, completion)
 
     def keyed(self, table: int) -> tuple[str, int] | None:
         """The relation, and the number of its data subject's column, whose keys are recorded; None for others."""
         return self._shared.keyed.get(table)
+
+    @property
+    def keeps_keys(self) -> bool:
+        """Whether there is any table whose keys are recorded."""
+        return bool(self._shared.keyed)
 
     def _count_use(self) -> None:
         """Count this session as a use of its mandates, once for each that has a number of them; Refused without one."""
@@ -345,30 +358,11 @@ class GateSession(Cursors):
         return road, decisions
 
     def _record(
-        self, text: str, *, permitted: bool, decisions: tuple[Decision, ...], reason: str | None
+        self, text: str, *, decisions: tuple[Decision, ...], reason: str | None, ahead: bool = False
     ) -> AuditRecord:
-        shared = self._shared
-        relations = tuple(dict.fromkeys(str(decision.relation) for decision in decisions))
-        record = AuditRecord(
-            caller=self._caller,
-            frontend=self._frontend,
-            text=text,
-            permitted=permitted,
-            relations=relations,
-            rules=tuple(dict.fromkeys(rule for decision in decisions for rule in decision.rules)),
-            policy_version=shared.policies.version,
-            reason=reason,
-            columns=tuple((str(each.relation), tuple(column.name for column in each.columns)) for each in decisions),
-            keyed=tuple(name for name in relations if name in shared.keyed_relations),
-            actions=tuple(sorted({decision.action.value for decision in decisions})),
-            epoch=self._rights.facts.epoch.value if self._rights is not None else None,
-            fingerprint=fingerprint(text),
-            normalized=normalized(text),
-            client=self._client,
-            chain=chain_of(self._rights),
-        )
-        _RECORDED.set(self._keep(record))
+        record = record_of(
+            self._shared, self._caller, text, rights=self._rights, decisions=decisions, reason=reason,
+            frontend=self._frontend, client=self._client,
+        )  # fmt: skip
+        _RECORDED.set(keep_record(self._shared, record, ahead=ahead))
         return record
-
-    def _keep(self, record: AuditRecord) -> str | None:
-        return self._shared.audit.record(record, self._shared.recorded_at())
