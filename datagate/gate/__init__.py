@@ -9,6 +9,7 @@ from datagate.gate.admitted import Admitted, Explained, Known
 from datagate.gate.footing import Footing, Sight
 from datagate.gate.lookout import Flight
 from datagate.gate.opening import Gate, check_against, state_engine
+from datagate.gate.recording import Recorded
 from datagate.gate.reloading import Reloaded
 from datagate.gate.session import GateSession
 from datagate.gate.why import Condition, Inquiry, Why, WhyCell, why
@@ -23,6 +24,7 @@ __all__ = [
     "GateSession",
     "Inquiry",
     "Known",
+    "Recorded",
     "Reloaded",
     "Sight",
     "StatementKind",

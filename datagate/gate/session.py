@@ -204,7 +204,7 @@ class GateSession(Cursors):
         return self._admitted.get((text, assuming)) if self.standing is not None else None
 
     def repeat(self, known: Known, *, ahead: bool = False) -> Recorded:
-        """Record a statement once more that is still admitted, as :meth:`admit` does; what stands for its record."""
+        """Record a statement once more that is still admitted; what stands for its record. ``ahead`` as in `admit`."""
         self._stand(known.admitted.consents)
         return keep_record(self._shared, known.record, ahead=ahead)
 
@@ -225,6 +225,11 @@ class GateSession(Cursors):
             self._stake = Stake(parties, facts.epoch.value, consents, facts.valid_until, facts)
             if facts.valid_until is not None:
                 self._gate.lookout.expects(facts.valid_until)
+
+    @property
+    def waits(self) -> bool:
+        """Whether recording a statement waits for a disk or a server."""
+        return self._shared.waits
 
     @property
     def completes(self) -> bool:

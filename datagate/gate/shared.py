@@ -59,6 +59,8 @@ class Shared:
         self.audit = audit
         self.completing = audit if isinstance(audit, CompletingSink) else None
         self.holding = audit if isinstance(audit, HoldingSink) else None
+        # A sink that says nothing of it may wait.
+        self.waits = bool(getattr(audit, "waits", True))
         self._clock = clock
         self.lookout = Lookout(state, self.reread, clock)
         self.adopt(catalog, policies)

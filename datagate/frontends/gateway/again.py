@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datagate.frontends.gateway.hearing import Hearing
 
 _REPEATED = frozenset((Step.BIND, Step.DESCRIBE_PORTAL, Step.EXECUTE))
-_SIMPLE = frozenset((Step.PARSE, Step.BIND, Step.DESCRIBE_SIMPLE, Step.EXECUTE))
+_SIMPLE = frozenset((Step.PARSE, Step.BIND, Step.SAY, Step.DESCRIBE_SIMPLE, Step.EXECUTE))
 
 
 class Again:
@@ -97,7 +97,7 @@ class Again:
         elif not isinstance(decision, Sendable):
             raise TypeError("only admitted statements are run again")
         elif text is not None:
-            described = all(each.step is not Step.DESCRIBE_SIMPLE for each in self._plan)
+            described = not any(each.step in (Step.SAY, Step.DESCRIBE_SIMPLE) for each in self._plan)
             conversation.send_query(text, decision, conversation.way.run, described=described)
         else:
             self._send_portal(portal, decision)

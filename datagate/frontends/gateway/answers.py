@@ -78,6 +78,11 @@ class TableFilter:
         """The caller, or its rights, changed."""
         self._kept.clear()
 
+    def filtered_message(self, message: bytes) -> bytes:
+        """The same for a whole message, which is kept by itself."""
+        found = self._kept.get(message)
+        return found if found is not None else self._kept.setdefault(message, self.filtered(message[5:]))
+
     def filtered(self, body: bytes) -> bytes:
         """The RowDescription message for the caller."""
         found = self._kept.get(body)

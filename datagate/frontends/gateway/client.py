@@ -111,6 +111,9 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what came."""
         self._heard += 1
+        conversation = self.conversation
+        if conversation is not None and not self._splitter.pending and conversation.at_once(data):
+            return
         try:
             frames = self._splitter.feed(data)
         except ProtocolViolation as error:

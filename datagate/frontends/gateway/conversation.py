@@ -16,12 +16,12 @@ from datagate.errors import (
 )
 from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.deciding import decoded
-from datagate.frontends.gateway.hearing import Hearing
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.prepared import Portal, Prepared, no_portal, no_statement, shown_name
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.frames import Frame
 from datagate.frontends.gateway.protocol.phases import Phase, Verdict, judge
+from datagate.frontends.gateway.quick import Quick
 from datagate.frontends.gateway.relay import Expectation, Step
 from datagate.frontends.gateway.sending import BLANK, Sendable
 from datagate.frontends.gateway.speech import Several
@@ -39,7 +39,7 @@ _READERS = {
 }
 
 
-class Conversation(Hearing):
+class Conversation(Quick):
     """One client's conversation after its login.
 
     Args:
@@ -77,7 +77,8 @@ class Conversation(Hearing):
                 kind, message = self._current
                 if self.phase is Phase.SKIPPING and kind not in (SYNC, frontend.TERMINATE):
                     # It waited while an error ended its series.
-                    self._current, self._decision, self._pledged, self._declared = None, None, False, None
+                    self._current, self._decision, self._planned, self._declared = None, None, None, None
+                    self._pledged = False
                     continue
                 wait = self._needs(kind, message)
                 if wait is not None:
@@ -122,6 +123,7 @@ class Conversation(Hearing):
 
     def _query(self, body: bytes) -> None:
         text, decision, run = decoded(body), self.line.meter.refusal() or self._taken(), self._run
+        planned, self._planned = self._planned, None
         if text is None:
             self._refuse(QUERY, ProgrammingError("the statement is not UTF-8", sqlstate="22021"))
         elif isinstance(decision, DatagateError):
@@ -137,8 +139,11 @@ class Conversation(Hearing):
             self.relay.expect(Expectation(Step.SIMPLE))
         else:
             self.statements.pop(b"", None)
-            self.again.begins(text, decision)
-            self.send_query(text, decision, run)
+            self.begins(text, decision)
+            if planned is not None:
+                self.send_planned(text, *planned, run)
+            else:
+                self.send_query(text, decision, run)
 
     def _parse(self, message: frontend.Parse) -> None:
         decision, text = self._taken(), decoded(message.text)
@@ -157,7 +162,8 @@ class Conversation(Hearing):
         if fault is not None or text is None or isinstance(decision, DatagateError | Several):
             self._refuse(PARSE, fault or ProgrammingError("the statement is not UTF-8"))
             return
-        prepared = Prepared(message.name, text, message.types, decision or BLANK, self.way.era, self._run)
+        prepared = Prepared(message.name, text, message.types, decision or BLANK, self.way.era)
+        prepared.run, prepared.read_by = self._run, self.read_by
         self.statements[message.name] = prepared
 
         def undo() -> None:
@@ -232,7 +238,7 @@ class Conversation(Hearing):
         else:
             portal.held = False
             self._note(portal.statement)
-            self.again.begins(None, portal.statement)
+            self.begins(None, portal.statement)
             self.send_execute(message.portal, message.rows, portal)
 
     def _close(self, message: frontend.Named) -> None:

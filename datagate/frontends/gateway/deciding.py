@@ -14,6 +14,7 @@ from datagate.errors import (
     SeveralStatements,
 )
 from datagate.frontends.gateway.local import Local, read_local
+from datagate.frontends.gateway.plans import Asked
 from datagate.frontends.gateway.pool import asked
 from datagate.frontends.gateway.prepared import Portal, shown_name
 from datagate.frontends.gateway.protocol import backend, frontend
@@ -36,6 +37,10 @@ class Deciding(Speech):
         if kind in (QUERY, PARSE):
             text = decoded(message if kind == QUERY else message.text)
             if text is not None and not is_blank(text):
+                if kind == QUERY and self._decision is None and self.read_by_settled:
+                    planning = self._needs_plan(message, text)
+                    if planning is not None:
+                        return planning
                 wait = self._needs_decision(text, assuming=True)
                 if wait is not None:
                     return wait
@@ -77,6 +82,27 @@ class Deciding(Speech):
             return self._decide_elsewhere(text, assuming=assuming)
         self._decision, self._run = self.way.decide(text, assuming=assuming), self.way.run
         return None
+
+    def _needs_plan(self, message: bytes, text: str) -> Coroutine[Any, Any, None] | None:
+        """Take the plan of a text that comes again, or have one made."""
+        found = self.way.plan(message) if not self.way.waits else None
+        if found is None:
+            wanted = self.way.plans.wanted(message)
+            return self._decide_planned(wanted, text) if wanted is not None else None
+        try:
+            self._run = self.way.repeat(found[0])
+            if self._run is not None:
+                self._run.keep()
+        except DatagateError as error:
+            self._decision = error
+        else:
+            self._decision, self._planned = found[0].sendable, found
+        return None
+
+    async def _decide_planned(self, asked: Asked, text: str) -> None:
+        self._decision, plan = await self.way.decide_planned(asked, text)
+        self._run = self.way.run
+        self._planned = (plan, asked.values) if plan is not None else None
 
     def _forgotten(self, name: str) -> bool:
         found = self.statements.pop(name.encode(), None)
@@ -146,7 +172,7 @@ class Deciding(Speech):
 
     def attach(self) -> Coroutine[Any, Any, None] | None:
         """Get a connection to the server: at once, or by waiting."""
-        self._holder = str(self.way.caller.actor.id)
+        self._holder = self.way.holder
         upstream = self.pool.take_nowait(self._holder, self.profile)
         if upstream is None:
             return self._wait_for_upstream()

@@ -17,7 +17,7 @@ from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.phases import Phase
 from datagate.frontends.gateway.relay import Expectation
 from datagate.frontends.gateway.sending import Sendable
-from datagate.frontends.gateway.speech import Line
+from datagate.frontends.gateway.speech import SETTINGS, Line
 from datagate.frontends.gateway.upstream import Profile
 from datagate.frontends.gateway.way import Way
 
@@ -146,6 +146,9 @@ class Hearing(Deciding):
         self.turns, self.ending = self.turns + 1, None
         if status == backend.IDLE:
             self.portals.clear()
+            if not self.read_by_settled:
+                # What was SET stays or not, as the transaction ended; what was SET LOCAL is over.
+                self.read_by, self.read_by_settled = next(SETTINGS), True
         if not self.relay.expected:
             self.again.settled(status)
         self.restore(status)

@@ -16,6 +16,7 @@ class Measures:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # ``repeated`` is counted for each statement, and told when somebody asks: a counter takes a lock.
         self._admitted = Counter(
             "datagate_statements", "Statements that the gate let through", ["known"], registry=self.registry
         )
@@ -37,12 +38,13 @@ class Measures:
             "datagate_rights_changed", "Statements that met a change of rights", registry=self.registry
         )
         self._known = self._admitted.labels("yes")
+        self.repeated = 0
         self._new = self._admitted.labels("no")
 
     def admitted(self, seconds: float | None) -> None:
         """A statement passed; ``seconds``: how long it took where it was not known yet."""
         if seconds is None:
-            self._known.inc()
+            self.repeated += 1
         else:
             self._new.inc()
             self._rewriting.observe(seconds)
@@ -72,4 +74,6 @@ class Measures:
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
+        repeated, self.repeated = self.repeated, 0
+        self._known.inc(repeated)
         return generate_latest(self.registry)

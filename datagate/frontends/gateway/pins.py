@@ -15,9 +15,8 @@ _LEAVES_NOTHING = re.compile(
     r"|SET\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)|DEALLOCATE|DECLARE(?!.*\bWITH\s+HOLD\b))\b",
     re.IGNORECASE | re.DOTALL,
 )
-
-
 _FORGETS = re.compile(r"(?:RESET\s+(?P<name>\w+)|DISCARD\s+ALL)\s*", re.IGNORECASE)
+_CHANGES_SETTINGS = re.compile(r"(?:SET|RESET|DISCARD)\b", re.IGNORECASE)
 
 
 def forgotten(sendable: Sendable, profile: Profile) -> Profile:
@@ -30,6 +29,13 @@ def forgotten(sendable: Sendable, profile: Profile) -> Profile:
         return PLAIN
     name = (found["name"] or "all").lower()
     return profile if name == "all" else {key: value for key, value in profile.items() if key.lower() == name}
+
+
+def changes_settings(sendable: Sendable) -> bool:
+    """Whether literals may be read in another way from this statement on, or until its transaction ends."""
+    if sendable.admitted.kind.name == "QUERY":
+        return b"set_config" in sendable.text
+    return sendable.admitted.kind.name == "SESSION" and _CHANGES_SETTINGS.match(sendable.admitted.text) is not None
 
 
 def pins(sendable: Sendable) -> bool:

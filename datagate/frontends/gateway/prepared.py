@@ -16,7 +16,7 @@ class Prepared:
     """A client's prepared statement: it outlives the upstream connection that it was first parsed on.
 
     ``era``: the way's when it was admitted, while it has not run yet; its first run takes over that decision, and
-    ``run``.
+    ``run``. ``read_by``: the settings of the session when it was prepared, by which its literals are read.
     """
 
     name: bytes
@@ -24,6 +24,7 @@ class Prepared:
     types: Types
     statement: Sendable | Local
     era: object = None
+    read_by: object = None
     run: Run | None = None
 
 

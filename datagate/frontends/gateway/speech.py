@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Literal, Protocol
 
 from datagate.errors import (
@@ -19,7 +20,8 @@ from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.limits import Meter
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.patience import State
-from datagate.frontends.gateway.pins import forgotten, pins
+from datagate.frontends.gateway.pins import changes_settings, forgotten, pins
+from datagate.frontends.gateway.plans import Plan, Values
 from datagate.frontends.gateway.pool import Pool
 from datagate.frontends.gateway.prepared import Portal, Prepared
 from datagate.frontends.gateway.protocol import backend, frontend
@@ -35,6 +37,7 @@ ABORTED = ProgrammingError(
     "current transaction is aborted, commands ignored until end of transaction block", sqlstate="25P02"
 )
 POISON_PORTAL = b"refused by datagate"
+SETTINGS = count(1)
 _NO_PARAMETERS = frontend.Bind(b"", b"", (), (), b"\0\0")
 _DESCRIBE_UNNAMED = frontend.describe(frontend.PORTAL, b"")
 _EXECUTE_UNNAMED = frontend.execute(b"", 0)
@@ -93,10 +96,14 @@ class Speech(Hearer):
         self.turns = 0
         self.ending: DatagateError | None = None
         self.forgotten: Profile = PLAIN
+        # What literals are read by: a profile, or a number of its own for each time that the session changed something.
+        self.read_by: object = tuple(profile.items())
+        self.read_by_settled = True
         self._holder = ""
         self._current: tuple[int, Any] | None = None
         self._decision: Decision | Local | Several | None = None
         self._run: Run | None = None
+        self._planned: tuple[Plan, Values] | None = None
         self._pledged = False
         self._declared: DatagateError | Literal[True] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -172,7 +179,7 @@ class Speech(Hearer):
     def prepare(self, prepared: Prepared, sendable: Sendable, *, shown: bool, undo: Any = None) -> bytes:
         """Have a statement prepared upstream, where it is not; its name there."""
         upstream = self.held
-        key = (sendable.text, prepared.types)
+        key = (sendable.text, prepared.types, prepared.read_by if self.read_by_settled else self.read_by)
         if not prepared.name:
             if not shown and upstream.unnamed == key:
                 return b""
@@ -184,14 +191,15 @@ class Speech(Hearer):
                 upstream.prepared.move_to_end(key)
                 if shown:
                     self._say(backend.PARSE_COMPLETE_MESSAGE, undo=undo)
-                return known
-            name = upstream.name_for(key)
+                return known.name
+            name = upstream.name_for(key).name
             for surplus in upstream.surplus():
                 self._out.append(frontend.close(frontend.STATEMENT, surplus))
                 self.relay.expect(Expectation(Step.CLOSE, shown=False))
 
         def never() -> None:
-            if upstream.prepared.get(key) == name:
+            kept = upstream.prepared.get(key)
+            if kept is not None and kept.name == name:
                 del upstream.prepared[key]
             upstream.unnamed = None
             if undo is not None:
@@ -249,7 +257,7 @@ class Speech(Hearer):
             # What a server says first of all to anything but the end of a transaction that failed.
             error = ABORTED
         told = answers.of_error(error)
-        self._decision = None
+        self._decision = self._planned = None
         if self.upstream is None:
             self.line.write(told)
             if kind != frontend.QUERY:
@@ -274,6 +282,8 @@ class Speech(Hearer):
         if pins(sendable):
             self.pinned = True
             self.forgotten = {**self.forgotten, **forgotten(sendable, self.profile)}
+        if changes_settings(sendable):
+            self.read_by, self.read_by_settled = next(SETTINGS), False
 
     def restore(self, status: int) -> None:
         """Set anew what the client asked for at its start, and what it ran took away."""

@@ -31,6 +31,7 @@ from datagate.frontends.gateway.measures import Measures
 from datagate.frontends.gateway.pool import Pool, PoolLimits
 from datagate.frontends.gateway.protocol import frontend
 from datagate.frontends.gateway.protocol.startup import Cancel, Startup
+from datagate.frontends.gateway.settling import Settling
 from datagate.frontends.gateway.target import ALPN, Target
 from datagate.frontends.gateway.upstream import Upstream
 from datagate.frontends.gateway.users import UserFile
@@ -110,7 +111,8 @@ class Worker:
         self.closing = closing if closing is not None else ExitStack()
         self._settings = settings
         self._target = Target.read(settings.dsn, gate.session_settings)
-        self._executor = ThreadPoolExecutor(2, thread_name_prefix="gate")
+        self._executor = ThreadPoolExecutor(8, thread_name_prefix="gate")
+        self._settling = Settling(self._executor)
         self._login_executor = ThreadPoolExecutor(2, thread_name_prefix="login")
         self.pool = Pool(self._open, len(self._target.hosts), settings.limits)
         self.measures = Measures()
@@ -227,7 +229,7 @@ class Worker:
             self._door.clients.discard(client)
 
     def _enter(self, identity: Identity, wishes: Mapping[str, str], client: str) -> Way:
-        return Way(self, identity, wishes, self._executor, client, self.measures)
+        return Way(self, identity, wishes, self._executor, client, self.measures, self._settling)
 
     async def _open(self, host: int) -> Upstream:
         return await open_upstream(self._target, host, self._settings.connect_seconds)
