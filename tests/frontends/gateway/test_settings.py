@@ -41,6 +41,19 @@ def test_set_config_stays_with_its_session(gateway: Running) -> None:
                 connection.execute(refused)
 
 
+def test_set_config_stays_with_its_session_when_it_comes_again(gateway: Running) -> None:
+    """A statement that comes again takes a short way, but not one that leaves something behind."""
+    text = "select set_config('datestyle', 'German', false), current_date - current_date + 7"
+    with gateway.connect() as connection:
+        for _ in range(4):
+            assert connection.execute(text).fetchone() == ("German, DMY", 7)
+    with gateway.connect() as connection:
+        for _ in range(4):
+            assert connection.execute(text).fetchone() == ("German, DMY", 7)
+            with gateway.connect() as other:
+                assert other.execute("show datestyle").fetchone() == ("ISO, MDY",)
+
+
 def test_asyncpg_pool_and_introspection(gateway: Running) -> None:
     """The driver turns jit off while it asks for types, and cleans connections that go back to its pool."""
 
