@@ -41,17 +41,18 @@ def test_set_config_stays_with_its_session(gateway: Running) -> None:
                 connection.execute(refused)
 
 
-def test_set_config_stays_with_its_session_when_it_comes_again(gateway: Running) -> None:
-    """A statement that comes again takes a short way, but not one that leaves something behind."""
-    text = "select set_config('datestyle', 'German', false), current_date - current_date + 7"
+def test_set_config_that_comes_again_changes_how_literals_are_read(gateway: Running) -> None:
+    """What was prepared when literals were read in another way is prepared anew."""
+    german, first = "select set_config('datestyle', 'German', false)", "select extract(month from date '01/02/2026')"
     with gateway.connect() as connection:
         for _ in range(4):
-            assert connection.execute(text).fetchone() == ("German, DMY", 7)
-    with gateway.connect() as connection:
-        for _ in range(4):
-            assert connection.execute(text).fetchone() == ("German, DMY", 7)
-            with gateway.connect() as other:
-                assert other.execute("show datestyle").fetchone() == ("ISO, MDY",)
+            connection.execute(german)
+            connection.execute("set datestyle = 'ISO, MDY'")
+            for _ in range(3):
+                assert connection.execute(first).fetchone() == (1,)
+            connection.execute(german)
+            for _ in range(3):
+                assert connection.execute(first).fetchone() == (2,)
 
 
 def test_asyncpg_pool_and_introspection(gateway: Running) -> None:
