@@ -62,6 +62,7 @@ def statement_json(record: AuditRecord, *, with_text: bool) -> dict[str, object]
         "actor": caller.actor.id,
         "actor_kind": caller.actor.kind.value,
         "actor_chain": [list(each) for each in record.chain],
+        "prior_actors": list(caller.prior_actors),
         "mandate": caller.mandate,
         "purpose": caller.purpose,
         "frontend": record.frontend,

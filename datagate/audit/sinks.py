@@ -53,6 +53,9 @@ class Held(Protocol):
     def settle(self, completion: Completion, clock: Callable[[], datetime]) -> None:
         """Have it kept, with how the statement ended; AuditUnavailable where it is not: then nothing may leave."""
 
+    def keep(self) -> str:
+        """Have it kept now, since rows leave before the end: the id to complete it by; AuditUnavailable as above."""
+
 
 @runtime_checkable
 class HoldingSink(CompletingSink, Protocol):
@@ -65,6 +68,8 @@ class HoldingSink(CompletingSink, Protocol):
 
 class LoggingSink:
     """Python's logging, logger ``datagate.audit``: permits at INFO, refusals at WARNING."""
+
+    waits = False
 
     def __init__(self) -> None:
         self._logger = logging.getLogger("datagate.audit")
@@ -79,6 +84,8 @@ class LoggingSink:
 
 class MemorySink:
     """Keeps records in a list, for tests and for showing what a session did."""
+
+    waits = False
 
     def __init__(self) -> None:
         self.records: list[AuditRecord] = []
@@ -114,6 +121,11 @@ class ChainedSink:
         self._rendered: dict[int, tuple[AuditRecord, bytes]] = {}
         self._process, self._prefix = -1, b""
         self._second = (datetime.fromtimestamp(0, UTC), b"", b"")
+
+    @property
+    def waits(self) -> bool:
+        """Whether recording waits for a disk or a server, and settling what is held too."""
+        return self._group is not None
 
     def record(self, record: AuditRecord, instant: datetime) -> str:
         """Keep one record; it is kept when this returns.
@@ -202,6 +214,10 @@ class _Whole:
         """Make it."""
         self._sink.whole(self.record, completion, self._instant)
 
+    def keep(self) -> str:
+        """Make it without its end."""
+        return self._sink.record(self.record, self._instant)
+
 
 class _Begun:
     """A record that is being written."""
@@ -215,6 +231,11 @@ class _Begun:
         """Wait until it is written."""
         self._batch.wait()
         self._sink.complete(self._recorded, completion, clock())
+
+    def keep(self) -> str:
+        """Wait until it is written."""
+        self._batch.wait()
+        return self._recorded
 
 
 def _result(completion: Completion) -> bytes:

@@ -57,16 +57,21 @@ class Keys:
         return request.process >> _NUMBER_BITS
 
     def cancel(self, request: Cancel) -> asyncio.Task[None] | None:
-        """Cancel what the session runs; where key or session are wrong nothing happens, as on the server.
-
-        The connection is given to nobody else before the request is through, so that it hits no one else's statement.
-        """
+        """Cancel what the session runs; where key or session are wrong nothing happens, as on the server."""
         found = self._sessions.get(request.process)
         if found is None or not compare_digest(found[0], request.key):
             return None
-        conversation = found[1]
+        return self.cancel_running(found[1])
+
+    def cancel_running(self, conversation: Conversation) -> asyncio.Task[None] | None:
+        """Cancel what a conversation runs.
+
+        The connection is given to nobody else before the request is through, so that it hits no one else's statement.
+        """
         upstream = conversation.upstream
-        if upstream is None or not conversation.relay.expected or upstream.cancelling is not None:
+        if upstream is None or not conversation.relay.expected:
+            return None
+        if upstream.cancelling is not None and not upstream.cancelling.done():
             return None
 
         async def ask() -> None:

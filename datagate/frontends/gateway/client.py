@@ -5,24 +5,37 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from datagate.backends.postgres.statements import SETTINGS, check_zone
-from datagate.errors import DatagateError, OperationalError, ProtocolViolation, Refused, StateError
+from datagate.errors import (
+    DatagateError,
+    InternalError,
+    OperationalError,
+    ProtocolViolation,
+    Refused,
+    StateError,
+)
 from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.cancelling import Keys
 from datagate.frontends.gateway.conversation import Conversation
 from datagate.frontends.gateway.identity import Identity
-from datagate.frontends.gateway.login import LOGIN, Channel, Doorkeeper, Exchange
+from datagate.frontends.gateway.limits import Allowances, Limits, Meter
+from datagate.frontends.gateway.login import LOGIN, Channel, Doorkeeper, Exchange, Reading
+from datagate.frontends.gateway.measures import Measures
 from datagate.frontends.gateway.options import read_options
+from datagate.frontends.gateway.patience import GRACE_SECONDS, Patience, State
 from datagate.frontends.gateway.pool import Pool
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.frames import FrameSplitter
 from datagate.frontends.gateway.protocol.phases import Phase, Verdict, judge
 from datagate.frontends.gateway.protocol.startup import NEWEST, Startup
+from datagate.frontends.gateway.rowcount import RowCount
 from datagate.frontends.gateway.upstream import Profile
 from datagate.frontends.gateway.way import Way, wishes_among
+from datagate.model.caller import Caller
 
 LOG = logging.getLogger("datagate.gateway")
 HIGH_WATER = 256 * 1024
@@ -35,7 +48,8 @@ _ABOUT_THE_CONNECTION = frozenset(("user", "database", "options", "replication",
 class House:
     """What all clients of a worker share.
 
-    ``enter``: makes a client's way through the gate; ``forget``: told when a client is gone.
+    ``enter``: makes a client's way through the gate; ``forget``: told when a client is gone; ``executor``: where tokens
+    are read.
     """
 
     doorkeeper: Doorkeeper
@@ -46,7 +60,10 @@ class House:
     parameters: dict[tuple[tuple[str, str], ...], Mapping[bytes, bytes]]
     forget: Callable[[Client], None]
     trace: Callable[[], str]
-    login_seconds: float = 30.0
+    executor: Executor
+    allowances: Allowances
+    limits: Limits
+    measures: Measures
 
 
 class Client(asyncio.Protocol):
@@ -65,6 +82,10 @@ class Client(asyncio.Protocol):
         self._entering: asyncio.Task[None] | None = None
         self._key: tuple[int, bytes] | None = None
         self._paused = False
+        self._heard = 0
+        self._patience = Patience(house.limits)
+        self._meter: Meter | None = None
+        self._rows: RowCount | None = None
         self.conversation: Conversation | None = None
 
     # What asyncio calls.
@@ -74,7 +95,7 @@ class Client(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment] # uvloop's are not asyncio's by name
         transport.set_write_buffer_limits(high=HIGH_WATER)  # type: ignore[attr-defined]
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._house.login_seconds, self.abort)
+        self._timer = loop.call_later(self._house.limits.login_seconds, self.abort)
         if self._startup.negotiates:
             self.write(backend.negotiate(NEWEST[1], self._startup.unknown))
         name = self._startup.parameters.get("user", "")
@@ -82,14 +103,17 @@ class Client(asyncio.Protocol):
             if not name:
                 raise ProtocolViolation("no user name specified in startup packet", sqlstate="28000")
             options = read_options(self._startup.parameters)
-            wants_token = options.get(LOGIN, "") == "token"
-            self._exchange = self._house.doorkeeper.exchange(name, wants_token, self._channel)
+            self._exchange = self._house.doorkeeper.exchange(name, options.get(LOGIN, ""), self._channel)
             self._go_on(None)
         except DatagateError as error:
             self._refuse(error)
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
+        self._heard += 1
+        conversation = self.conversation
+        if conversation is not None and not self._splitter.pending and conversation.at_once(data):
+            return
         try:
             frames = self._splitter.feed(data)
         except ProtocolViolation as error:
@@ -122,7 +146,12 @@ class Client(asyncio.Protocol):
             self._house.keys.forget(self._key)
         self._phase = Phase.ENDED
         if self.conversation is not None:
+            # The server goes on with what it runs, whether or not anybody is left to hear of it.
+            self._house.keys.cancel_running(self.conversation)
             self.conversation.gone()
+            LOG.info("logout", extra={"event": "logout", **self._whence()})
+        if self._meter is not None:
+            self._meter.leave()
         self._house.forget(self)
 
     def pause_writing(self) -> None:
@@ -140,11 +169,12 @@ class Client(asyncio.Protocol):
     @property
     def is_busy(self) -> bool:
         """Whether something of it is under way."""
-        return self.conversation is not None and self.conversation.upstream is not None
+        return self.conversation is not None and self.conversation.state is not State.IDLE
 
     def shut_down(self) -> None:
         """The gateway ends."""
-        self._refuse(OperationalError("the gateway is shutting down; connect again", sqlstate="57P01"))
+        if self._phase is not Phase.ENDED:
+            self._refuse(OperationalError("the gateway is shutting down; connect again", sqlstate="57P01"))
 
     def _whence(self) -> dict[str, str]:
         """For the log: who says to come from where."""
@@ -153,12 +183,16 @@ class Client(asyncio.Protocol):
 
     # The login.
 
-    def _go_on(self, body: bytes | None) -> None:
+    def _go_on(self, answer: bytes | Caller | None) -> None:
         exchange = self._exchange
         if exchange is None or self._entering is not None:
             raise ProtocolViolation("a password came that nobody asked for")
         try:
-            self.write(next(exchange) if body is None else exchange.send(body))
+            step = exchange.send(answer)
+            if isinstance(step, bytes):
+                self.write(step)
+            else:
+                self._entering = asyncio.get_running_loop().create_task(self._read_token(step))
         except StopIteration as stop:
             self._exchange = None
             identity, last = stop.value
@@ -168,6 +202,15 @@ class Client(asyncio.Protocol):
         except StateError:
             raise OperationalError("logins are not possible at the moment", sqlstate="58030") from None
 
+    async def _read_token(self, reading: Reading) -> None:
+        """Reading a token may mean asking its issuer for keys."""
+        caller = await asyncio.get_running_loop().run_in_executor(self._house.executor, reading)
+        self._entering = None
+        try:
+            self._go_on(caller)
+        except DatagateError as error:
+            self._refuse(error)
+
     async def _enter(self, identity: Identity) -> None:
         """Begin the conversation: settings are tried on a connection, and their values told."""
         try:
@@ -176,6 +219,7 @@ class Client(asyncio.Protocol):
             if self._startup.parameters.get("database", self._startup.parameters["user"]) != self._house.database:
                 asked = self._startup.parameters.get("database", "")
                 raise Refused(f'database "{asked}" does not exist', sqlstate="3D000")
+            self._meter = Meter(self._house.allowances.enter(self._startup.parameters["user"]))
             way = self._house.enter(identity, wishes_among(parameters), self._channel.address)
             conversation = Conversation(self, way, self._house.pool, profile)
             conversation.relay.known = dict(await self._told(conversation, profile))
@@ -205,9 +249,12 @@ class Client(asyncio.Protocol):
         told += [backend.key_data(*key), backend.ready(backend.IDLE)]
         self._phase = Phase.READY
         self.conversation = conversation
+        if self._house.limits.counts_rows:
+            self._rows = RowCount(self.meter.row)
+        self._house.measures.login(admitted=True)
         LOG.info("login", extra={"event": "login", **self._whence()})
         self.write(b"".join(told))
-        self.conversation.take([])
+        conversation.take([])
 
     def _masked(self, name: bytes, value: bytes) -> bytes:
         """The service role's name is nobody's business."""
@@ -217,27 +264,75 @@ class Client(asyncio.Protocol):
 
     def _refuse(self, error: DatagateError) -> None:
         told = answers.of_error(error, severity="FATAL")
+        event = "refused" if self.conversation is None else "ended"
         if self.conversation is None:
-            LOG.warning("refused", extra={"event": "refused", "sqlstate": error.sqlstate, **self._whence()})
+            self._house.measures.login(admitted=False)
+        else:
+            self._house.measures.ended(error.sqlstate)
+        LOG.warning(event, extra={"event": event, "sqlstate": error.sqlstate, **self._whence()})
         if self.conversation is not None:
+            self._house.keys.cancel_running(self.conversation)
             self.conversation.end(told)
             return
         self._phase = Phase.ENDED
         self.write(told)
         self.hang_up()
 
+    # What the clock calls.
+
+    def look(self, now: float) -> None:
+        """See whether the client takes too long."""
+        conversation = self.conversation
+        if conversation is None or self._phase is Phase.ENDED:
+            return
+        state = conversation.state
+        verdict = self._patience.look(state, conversation.turns if state is State.ACTIVE else self._heard, now)
+        if verdict is None:
+            return
+        if verdict.cancel:
+            self.cancel(verdict.error)
+        else:
+            self._refuse(verdict.error)
+
+    def cancel(self, error: DatagateError) -> None:
+        """End what the client runs, for a reason of the gateway's."""
+        conversation = self.conversation
+        if conversation is not None:
+            if conversation.ending is None:
+                LOG.warning("cancelled", extra={"event": "cancelled", "sqlstate": error.sqlstate, **self._whence()})
+                self._house.measures.ended(error.sqlstate)
+                conversation.ending = error
+            self._house.keys.cancel_running(conversation)
+
     # What the conversation calls.
+
+    @property
+    def meter(self) -> Meter:
+        """What the client may still use; there is one from the login on."""
+        if self._meter is None:
+            raise InternalError("a client says something before its login")
+        return self._meter
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._rows is not None:
+            data = self._rows.take(data)
+        transport.write(data)
+        if self._meter is not None and (over := self._meter.passed(len(data))) is not None:
+            self.cancel(over)
+        if self._rows is not None and self._rows.refusal is not None:
+            refusal, self._rows = self._rows.refusal, None
+            self._refuse(refusal)
 
     def hang_up(self) -> None:
-        """Send what is written, and close."""
+        """Send what is written, and close; who does not read it is left after a while."""
         self._phase = Phase.ENDED
         if self._transport is not None:
             self._transport.close()
+            asyncio.get_running_loop().call_later(GRACE_SECONDS, self._transport.abort)
 
     def abort(self) -> None:
         """Close at once."""

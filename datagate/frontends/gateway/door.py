@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
@@ -18,12 +17,16 @@ from functools import partial
 from datagate.errors import OperationalError, ProtocolViolation
 from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.client import Client
+from datagate.frontends.gateway.limits import Limits
 from datagate.frontends.gateway.login import Channel
 from datagate.frontends.gateway.protocol.frames import StartupSplitter
 from datagate.frontends.gateway.protocol.startup import Cancel, Encryption, Startup, read_opening
+from datagate.frontends.gateway.sockets import is_loopback, keep_alive
+from datagate.frontends.gateway.target import ALPN
 
-ALPN = "postgresql"
 _TLS_HANDSHAKE = 0x16
+_MOST_GREETING = 2_000
+_ALTERNATIVES = {"DNS": "dns", "email": "email", "URI": "uri"}
 Admit = Callable[[Startup, Channel], Client]
 
 
@@ -42,9 +45,9 @@ class Door:
         listener: Bound and listening, without blocking.
         admit: Makes a client of a start-up packet.
         cancel: Takes a cancel request.
-        encrypting: How to encrypt; without it only loopback is served.
-        most: How many clients there may be.
-        seconds: How long a start-up packet may take.
+        encrypting: How to encrypt, where there is a certificate.
+        limits: How many clients there may be, and how long a login may take.
+        only_encrypted: Whether loopback is served encrypted only too, as all other addresses are.
     """
 
     def __init__(
@@ -53,17 +56,18 @@ class Door:
         admit: Admit,
         cancel: Callable[[Cancel], None],
         encrypting: Encrypting | None,
+        limits: Limits,
         *,
-        most: int = 10_000,
-        seconds: float = 30.0,
+        only_encrypted: bool = False,
     ) -> None:
         self._listener = listener
         self._admit = admit
         self._cancel = cancel
         self.encrypting = encrypting
-        self._most = most
-        self._seconds = seconds
-        self._greeting: set[asyncio.Task[None]] = set()
+        self.limits = limits
+        self._only_encrypted = only_encrypted or not is_loopback(listener)
+        self._greeting: dict[asyncio.Task[None], None] = {}
+        self.greeters: dict[asyncio.Transport, None] = {}
         self.clients: set[Client] = set()
 
     async def serve(self) -> None:
@@ -76,9 +80,17 @@ class Door:
                 # Out of descriptors: those that we have come back; the connection waits in the listener's queue.
                 await asyncio.sleep(0.05)
                 continue
+            self._make_room()
             task = loop.create_task(self._greet(sock))
-            self._greeting.add(task)
-            task.add_done_callback(self._greeting.discard)
+            self._greeting[task] = None
+            task.add_done_callback(lambda done: self._greeting.pop(done, None))
+
+    def _make_room(self) -> None:
+        """Of too many that have not said yet who they are, whoever has been silent for longest has to go."""
+        if len(self._greeting) >= _MOST_GREETING:
+            next(iter(self._greeting)).cancel()
+        if len(self.greeters) >= _MOST_GREETING:
+            next(iter(self.greeters)).abort()
 
     async def close(self) -> None:
         """Accept no more, and send those away that are not through the door yet."""
@@ -87,6 +99,8 @@ class Door:
             task.cancel()
         if self._greeting:
             await asyncio.wait(tuple(self._greeting))
+        for transport in tuple(self.greeters):
+            transport.abort()
 
     async def _greet(self, sock: socket.socket) -> None:
         handed_over = False
@@ -94,8 +108,8 @@ class Door:
             sock.setblocking(False)
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            async with asyncio.timeout(self._seconds):
+                keep_alive(sock)
+            async with asyncio.timeout(self.limits.login_seconds):
                 handed_over = await self._opened(sock)
         except (ProtocolViolation, OperationalError) as error:
             with contextlib.suppress(OSError, TimeoutError):
@@ -121,13 +135,11 @@ class Door:
                 self._cancel(opening)
                 return False
             if isinstance(opening, Startup):
-                self._check_room()
-                if not _is_loopback(sock) and encrypting is None:
-                    raise OperationalError("connections from other machines must be encrypted", sqlstate="28000")
-                if encrypting is not None and not _is_loopback(sock):
+                if self._only_encrypted:
                     raise OperationalError(
-                        "this gateway takes encrypted connections; use sslmode=require", sqlstate="28000"
+                        "this gateway takes encrypted connections only; use sslmode=require", sqlstate="28000"
                     )
+                self._check_room()
                 client = self._admit(opening, Channel(_address(sock), encrypted=False))
                 await asyncio.get_running_loop().connect_accepted_socket(partial(_same, client), sock)
                 return True
@@ -144,7 +156,7 @@ class Door:
         return True
 
     def _check_room(self) -> None:
-        if len(self.clients) >= self._most:
+        if len(self.clients) >= self.limits.clients:
             raise OperationalError("sorry, too many clients already", sqlstate="53300")
 
     def enter(self, opening: Startup, channel: Channel) -> Client:
@@ -171,8 +183,10 @@ class _Greeter(asyncio.Protocol):
         self._client: Client | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment] # uvloop's are not asyncio's by name
-        self._timer = asyncio.get_running_loop().call_later(30.0, transport.close)
+        made: asyncio.Transport = transport  # type: ignore[assignment] # uvloop's are not asyncio's by name
+        self._transport = made
+        self._timer = asyncio.get_running_loop().call_later(self._door.limits.login_seconds, made.abort)
+        self._door.greeters[made] = None
         if self._direct and transport.get_extra_info("ssl_object").selected_alpn_protocol() != ALPN:
             transport.close()
 
@@ -201,25 +215,33 @@ class _Greeter(asyncio.Protocol):
             transport.close()
 
     def _hand_over(self, transport: asyncio.Transport, opening: Startup) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._done()
         peer = transport.get_extra_info("ssl_object").getpeercert()
-        channel = Channel(self._address, True, self._encrypting.binding, _common_name(peer))
+        channel = Channel(self._address, True, self._encrypting.binding, _names(peer))
         client = self._door.enter(opening, channel)
         transport.set_protocol(client)
         client.connection_made(transport)
 
     def connection_lost(self, _exc: Exception | None) -> None:
+        self._done()
+
+    def _done(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._transport is not None:
+            self._door.greeters.pop(self._transport, None)
 
 
-def _common_name(certificate: object) -> str | None:
-    """The CN of a client certificate that the context has verified."""
+def _names(certificate: object) -> frozenset[str]:
+    """The names in a client certificate that the context has verified, as `users.certificate_name` spells them."""
     if not isinstance(certificate, dict):
-        return None
-    names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
-    return names[0] if len(names) == 1 else None
+        return frozenset()
+    common = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
+    found = {f"cn:{common[0]}"} if len(common) == 1 else set()
+    for kind, value in certificate.get("subjectAltName", ()):
+        if kind in _ALTERNATIVES:
+            found.add(f"{_ALTERNATIVES[kind]}:{value}")
+    return frozenset(found)
 
 
 def _same(client: Client) -> Client:
@@ -266,13 +288,6 @@ async def _packet(sock: socket.socket) -> bytes:
         body = splitter.feed(data)
         if body is not None:
             return body
-
-
-def _is_loopback(sock: socket.socket) -> bool:
-    """Whether the socket listens where nobody else can reach it."""
-    if sock.family == socket.AF_UNIX:
-        return True
-    return ipaddress.ip_address(sock.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _address(sock: socket.socket) -> str:

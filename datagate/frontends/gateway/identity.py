@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from datagate.errors import Refused
 from datagate.frontends.gateway.users import User
@@ -16,14 +16,9 @@ ON_BEHALF_OF = "datagate.on_behalf_of"
 MANDATE = "datagate.mandate"
 END_USER = "datagate.end_user"
 WISHES = (PURPOSE, ON_BEHALF_OF, MANDATE, END_USER)
-"""The settings by which a client says who is calling; SET changes the first three of a session."""
+"""The settings by which a client says who is calling; SET changes them later, but for the end user."""
 
-
-class TokenVerifier(Protocol):
-    """What a gateway needs of whoever reads tokens."""
-
-    def caller(self, token: str) -> Caller:
-        """The caller that a token names; a DatagateError where it names none."""
+_NOBODY: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,43 +26,85 @@ class Identity:
     """Who has logged in.
 
     ``caller``: who that is unless something else is chosen. ``purposes``: those that may be chosen. ``asserts``: the
-    end users in whose name it may speak. ``fixed``: a token said it all, and nothing is to be chosen.
+    end users in whose name it may speak, each with its purposes. ``fixed``: a token said who it is, or a service did
+    (``asserted``), and only a purpose is to be chosen.
     """
 
     caller: Caller
     purposes: tuple[str, ...]
-    asserts: tuple[str, ...] = ()
+    asserts: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOBODY)
     fixed: bool = False
+    asserted: bool = False
 
     @classmethod
-    def of_user(cls, user: User) -> Identity:
-        """A user of the gateway's own store."""
+    def of_user(cls, user: User, known: Callable[[str], User | None]) -> Identity:
+        """A user of the gateway's own store.
+
+        Where an end user has a place of its own in the store, it must not be locked, and its purposes count too.
+        """
         principal = PrincipalId(user.name)
-        purpose = Purpose(user.purposes[0]) if user.purposes else None
-        return cls(Caller(principal, Actor(principal, user.kind), None, purpose), user.purposes, user.asserts)
+        asserts: dict[str, tuple[str, ...]] = {}
+        for name in user.asserts:
+            end_user = known(name)
+            if end_user is None:
+                asserts[name] = user.purposes
+            elif not end_user.locked:
+                asserts[name] = tuple(each for each in user.purposes if each in end_user.purposes)
+        caller = Caller(principal, Actor(principal, user.kind), None, _first(user.purposes))
+        return cls(caller, user.purposes, MappingProxyType(asserts))
 
     @classmethod
-    def of_token(cls, caller: Caller) -> Identity:
-        """Whom a token names."""
-        return cls(caller, (caller.purpose,) if caller.purpose is not None else (), fixed=True)
+    def of_token(cls, caller: Caller, known: User | None) -> Identity:
+        """Whom a token names.
+
+        Its purposes are the one that it names; else those that it leaves of a mandate; else, without a mandate, those
+        of the user of that name, where the store has one.
+        """
+        if caller.purpose is not None:
+            return cls(caller, (caller.purpose,), fixed=True)
+        if caller.narrowing is not None and caller.narrowing.purposes is not None:
+            left: tuple[str, ...] = tuple(sorted(caller.narrowing.purposes))
+            # Of several none is the usual one.
+            return cls(replace(caller, purpose=_first(left) if len(left) == 1 else None), left, fixed=True)
+        purposes = known.purposes if known is not None and caller.mandate is None else ()
+        return cls(replace(caller, purpose=_first(purposes)), purposes, fixed=True)
+
+    def settled(self, wishes: Mapping[str, str]) -> tuple[Identity, dict[str, str]]:
+        """What a session begins as, and the wishes that are left: whom a service speaks for is said once.
+
+        Later statements may be an end user's own words, and must not make it another's.
+
+        Raises:
+            Refused: The service may not speak for that end user.
+        """
+        end_user, on_behalf_of = wishes.get(END_USER, ""), wishes.get(ON_BEHALF_OF, "")
+        asserted = on_behalf_of in self.asserts and not wishes.get(MANDATE)
+        if not end_user and not asserted:
+            return replace(self, asserts=_NOBODY), dict(wishes)
+        named = {name for name in (end_user, on_behalf_of) if name}
+        if len(named) != 1 or wishes.get(MANDATE) or not named.issubset(self.asserts):
+            raise Refused(f"setting {END_USER} to this value is not permitted to this login")
+        principal = PrincipalId(named.pop())
+        purposes = self.asserts[principal]
+        caller = Caller(principal, Actor(principal), None, _first(purposes), prior_actors=(self.caller.actor.id,))
+        left = {name: value for name, value in wishes.items() if name == PURPOSE}
+        return Identity(caller, purposes, fixed=True, asserted=True), left
 
     def choose(self, wishes: Mapping[str, str]) -> Caller:
-        """The caller that the settings ask for.
+        """The caller that the settings of a session ask for.
 
         Raises:
             Refused: It is not among those that this login may be; the message tells no more than was asked.
         """
-        purpose = self._purpose(wishes.get(PURPOSE, ""))
         on_behalf_of, mandate = wishes.get(ON_BEHALF_OF, ""), wishes.get(MANDATE, "")
-        end_user = wishes.get(END_USER, "")
+        if wishes.get(END_USER):
+            raise Refused(f"setting {END_USER} is not permitted to this login, or after its start")
+        purpose = self._purpose(wishes.get(PURPOSE, ""))
         if self.fixed:
-            self._check_fixed(on_behalf_of, mandate, end_user)
-            return self.caller
-        if end_user:
-            if end_user not in self.asserts or on_behalf_of or mandate:
-                raise Refused(f"setting {END_USER} to this value is not permitted to this login")
-            principal = PrincipalId(end_user)
-            return Caller(principal, Actor(principal), None, purpose)
+            said = (self.caller.principal, self.caller.mandate or "")
+            if (on_behalf_of and on_behalf_of != said[0]) or (mandate and mandate != said[1]):
+                raise Refused("who is calling was said at the login, and cannot be chosen")
+            return replace(self.caller, purpose=purpose)
         if bool(on_behalf_of) != bool(mandate):
             raise Refused(f"{ON_BEHALF_OF} and {MANDATE} go together: whose rights, and by which mandate")
         if on_behalf_of:
@@ -81,7 +118,6 @@ class Identity:
             raise Refused(f"setting {PURPOSE} to this value is not permitted to this login")
         return Purpose(wished)
 
-    def _check_fixed(self, on_behalf_of: str, mandate: str, end_user: str) -> None:
-        said = (self.caller.principal, self.caller.mandate or "")
-        if end_user or (on_behalf_of and on_behalf_of != said[0]) or (mandate and mandate != said[1]):
-            raise Refused("who is calling was said by the token, and cannot be chosen")
+
+def _first(purposes: tuple[str, ...]) -> Purpose | None:
+    return Purpose(purposes[0]) if purposes else None

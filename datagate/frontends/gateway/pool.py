@@ -6,6 +6,7 @@ Fair: callers that wait are served in turns, however many connections each of th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,16 +18,23 @@ from datagate.frontends.gateway.upstream import PLAIN, Profile, Upstream
 Opener = Callable[[int], Awaitable[Upstream]]
 CLEAN = frontend.query(b"DISCARD ALL")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+_PATIENT_ROUNDS = 7
+"""After so many rounds, three seconds or so, those who wait are told; a server that restarts is back by then."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """How many connections there may be, and how long things may take, in seconds."""
+    """How many connections there may be, and how long things may take, in seconds.
+
+    ``idle_seconds``, ``life_seconds``: after which a connection is closed that nobody has, or that is this old.
+    """
 
     size: int = 20
     per_caller: int = 20
     queue_seconds: float = 30.0
     clean_seconds: float = 5.0
+    idle_seconds: float = 600.0
+    life_seconds: float = 3_600.0
 
 
 class Pool:
@@ -36,9 +44,13 @@ class Pool:
         opener: Opens a connection to the host of that number.
         hosts: How many hosts there are.
         limits: See there.
+        clock: Seconds that only grow.
     """
 
-    def __init__(self, opener: Opener, hosts: int, limits: PoolLimits) -> None:
+    def __init__(
+        self, opener: Opener, hosts: int, limits: PoolLimits, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._opener = opener
         self._hosts = hosts
         self._limits = limits
@@ -95,29 +107,28 @@ class Pool:
         queue = self._waiting.setdefault(caller, deque())
         queue.append(future)
         self._serve()
+        taken: Upstream | None = None
         try:
             async with asyncio.timeout(self._limits.queue_seconds):
-                return await future
+                taken = await future
         except TimeoutError:
             raise OperationalError(
                 "no connection to the server became free in time; try again later", sqlstate="53300"
             ) from None
         finally:
-            self._leave_queue(caller, future)
+            if taken is None:
+                self._leave_queue(caller, future)
+        return taken
 
     def _leave_queue(self, caller: str, future: asyncio.Future[Upstream]) -> None:
+        """Somebody waits no longer; a connection that had come for it nevertheless goes back."""
         queue = self._waiting.get(caller)
         if queue is not None and future in queue:
             queue.remove(future)
             if not queue:
                 self._waiting.pop(caller, None)
-        elif future.done() and not future.cancelled() and future.exception() is None and self._is_lost_answer():
+        elif future.done() and not future.cancelled() and future.exception() is None:
             self.give(caller, future.result())
-
-    def _is_lost_answer(self) -> bool:
-        """Whether whoever waited is being cancelled, although its connection has come."""
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
 
     def give(self, caller: str, upstream: Upstream) -> None:
         """Take a connection back; it is cleaned if something of the session stayed on it."""
@@ -132,9 +143,22 @@ class Pool:
         elif upstream.dirty or upstream.cancelling is not None:
             self._spawn(self._clean(upstream))
         else:
-            self._idle.append(upstream)
+            self._rest(upstream)
             if self._waiting:
                 self._serve()
+
+    def _rest(self, upstream: Upstream) -> None:
+        """Nobody has a connection any more: it waits for the next, or is too old to."""
+        upstream.since = now = self._clock()
+        if now - upstream.born < self._limits.life_seconds:
+            self._idle.append(upstream)
+        else:
+            upstream.close()
+
+    def trim(self) -> None:
+        """Close what nobody needed for long, oldest first: those given back last are given out first."""
+        while self._idle and self._clock() - self._idle[0].since >= self._limits.idle_seconds:
+            self._idle.popleft().close()
 
     async def _clean(self, upstream: Upstream) -> None:
         """Make a connection as new, or close it."""
@@ -145,7 +169,7 @@ class Pool:
             upstream.forget_statements()
             upstream.profile = PLAIN
             upstream.dirty = False
-            self._idle.append(upstream)
+            self._rest(upstream)
         else:
             upstream.abort()
         self._serve()
@@ -165,9 +189,12 @@ class Pool:
                 continue
             self._held[caller] = self._held.get(caller, 0) + 1
             future.set_result(self._idle.pop())
-        wanted = min(self.queued - self._opening, self._limits.size - len(self._open) - self._opening)
         if self.closed:
             return
+        wanted = min(self.queued - self._opening, self._limits.size - len(self._open) - self._opening)
+        if self.failures:
+            # One is enough to find out when the server is back.
+            wanted = min(wanted, 1 - self._opening)
         for _ in range(wanted):
             self._opening += 1
             self._spawn(self._open_one())
@@ -178,34 +205,42 @@ class Pool:
         return next((each for each in self._waiting if self._held.get(each, 0) < most), None)
 
     async def _open_one(self) -> None:
-        """Open a connection; where no host answers, wait longer and longer, as long as somebody waits."""
-        pause = _FIRST_PAUSE
+        """Open a connection; where no host answers, try again after longer and longer, until one does."""
         try:
-            while self._waiting and not self.closed:
-                fault = None
-                for _ in range(self._hosts):
-                    try:
-                        upstream = await self._opener(self._host)
-                    except OperationalError as error:
-                        fault = error
-                        self._host = (self._host + 1) % self._hosts
-                        continue
-                    self._open.add(upstream)
-                    upstream.on_lost.append(self._lost)
-                    if upstream.closed:
-                        self._lost(upstream)
-                        continue
-                    self._idle.append(upstream)
-                    self.failures = 0
+            while not self.closed and (self._waiting or self.failures):
+                if await self._opened():
                     return
-                self.failures += 1
-                if fault is not None and self.failures > 3:
-                    self._tell(fault)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                if self._opening > 1:
+                    return
+                await asyncio.sleep(min(_FIRST_PAUSE * 2.0 ** min(self.failures - 1, 10), _LONGEST_PAUSE))
         finally:
             self._opening -= 1
             self._serve()
+
+    async def _opened(self) -> bool:
+        """Try each host once, from that on which answered last."""
+        fault = OperationalError("the server closed the connection as soon as it was open", sqlstate="08001")
+        for _ in range(self._hosts):
+            try:
+                upstream = await self._opener(self._host)
+            except OperationalError as error:
+                fault = error
+                self._host = (self._host + 1) % self._hosts
+                continue
+            if upstream.closed:
+                continue
+            self._open.add(upstream)
+            upstream.on_lost.append(self._lost)
+            upstream.born = self._clock()
+            self._rest(upstream)
+            self.failures = 0
+            return True
+        if not self.failures or self._opening == 1:
+            # Several that fail at once are one failure.
+            self.failures += 1
+        if self.failures > _PATIENT_ROUNDS:
+            self._tell(fault)
+        return False
 
     def _tell(self, fault: OperationalError) -> None:
         """The server does not answer: whoever waits is told so."""
@@ -227,14 +262,21 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Close what is idle; what is in use is closed when it comes back."""
+        """Close all; who has one loses it. Returns when none is open."""
         self.closed = True
-        while self._idle:
-            self._idle.pop().close()
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        for upstream in tuple(self._open):
+            upstream.close()
+        try:
+            async with asyncio.timeout(self._limits.clean_seconds):
+                while self._open:
+                    await asyncio.sleep(0.001)
+        except TimeoutError:
+            for upstream in tuple(self._open):
+                upstream.abort()
 
 
 class _Asker:
@@ -245,14 +287,19 @@ class _Asker:
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.rows_pass = False
         self.rows_seen = False
+        self.awaits = False
         self._failed = False
+
+    def at_once(self, data: bytes) -> bool:  # noqa: ARG002 - nothing is awaited so
+        """Nothing is taken so."""
+        return False
 
     def message(self, kind: int, data: bytes, start: int, end: int) -> bool:
         """Note errors, and the end."""
         if kind == backend.ERROR:
             self._failed = True
         elif kind == backend.READY and not self.done.done():
-            self.done.set_result(not self._failed and data[start + 5] == backend.IDLE)
+            self.done.set_result(not self._failed and data[start:end] == backend.ready(backend.IDLE))
         elif kind == backend.PARAMETER_STATUS:
             name, value = backend.read_parameter_status(data[start + 5 : end])
             self._upstream.parameters[name] = value

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import count
+from typing import Any, Literal, Protocol
 
 from datagate.errors import (
     DatagateError,
@@ -16,19 +17,27 @@ from datagate.errors import (
     ProgrammingError,
 )
 from datagate.frontends.gateway import answers
+from datagate.frontends.gateway.limits import Meter
 from datagate.frontends.gateway.local import Local
-from datagate.frontends.gateway.pins import pins
+from datagate.frontends.gateway.patience import State
+from datagate.frontends.gateway.pins import changes_settings, forgotten, pins
+from datagate.frontends.gateway.plans import Plan, Values
 from datagate.frontends.gateway.pool import Pool
 from datagate.frontends.gateway.prepared import Portal, Prepared
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.frames import Frame
 from datagate.frontends.gateway.protocol.phases import Phase
 from datagate.frontends.gateway.relay import SYNC_SHOWN, Expectation, Hearer, Relay, Step
+from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import BLANK, Sendable
-from datagate.frontends.gateway.upstream import Profile, Upstream
+from datagate.frontends.gateway.upstream import PLAIN, Profile, Upstream, profile_change
 from datagate.frontends.gateway.way import Decision, Way
 
+ABORTED = ProgrammingError(
+    "current transaction is aborted, commands ignored until end of transaction block", sqlstate="25P02"
+)
 POISON_PORTAL = b"refused by datagate"
+SETTINGS = count(1)
 _NO_PARAMETERS = frontend.Bind(b"", b"", (), (), b"\0\0")
 _DESCRIBE_UNNAMED = frontend.describe(frontend.PORTAL, b"")
 _EXECUTE_UNNAMED = frontend.execute(b"", 0)
@@ -38,14 +47,21 @@ _EXECUTE_UNNAMED = frontend.execute(b"", 0)
 class Several:
     """The statements of one text with what is sent for each; bytes: what the gateway itself answers."""
 
-    statements: tuple[tuple[str, Sendable | bytes], ...]
+    statements: tuple[tuple[str, Sendable | bytes, Run | None], ...]
 
 
 class Line(Protocol):
     """The client's end of the wire."""
 
+    @property
+    def meter(self) -> Meter:
+        """What the client may still use."""
+
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
+
+    def cancel(self, error: DatagateError) -> None:
+        """End what the client runs, for this reason."""
 
     def hang_up(self) -> None:
         """Send what is written, and close."""
@@ -77,12 +93,36 @@ class Speech(Hearer):
         self.portals: dict[bytes, Portal] = {}
         self.inbox: deque[Frame] = deque()
         self.pinned = False
+        self.turns = 0
+        self.ending: DatagateError | None = None
+        self.forgotten: Profile = PLAIN
+        # What literals are read by: a profile, or a number of its own for each time that the session changed something.
+        self.read_by: object = tuple(profile.items())
+        self.read_by_settled = True
         self._holder = ""
         self._current: tuple[int, Any] | None = None
         self._decision: Decision | Local | Several | None = None
+        self._run: Run | None = None
+        self._planned: tuple[Plan, Values] | None = None
         self._pledged = False
+        self._declared: DatagateError | Literal[True] | None = None
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
+
+    @property
+    def state(self) -> State:
+        """What the session does."""
+        if self.relay.expected or self._task is not None:
+            return State.ACTIVE
+        if self.upstream is not None and (self.relay.status != backend.IDLE or self.relay.unsynced):
+            return State.IN_TRANSACTION
+        return State.IDLE
+
+    def instead(self, diagnostics: backend.Diagnostics) -> bytes | None:
+        """What the gateway itself cancelled ends for the gateway's reason."""
+        if self.ending is None or diagnostics.get("C") != "57014":
+            return None
+        return answers.of_error(self.ending)
 
     def failed(self) -> None:
         """The server failed something."""
@@ -99,21 +139,21 @@ class Speech(Hearer):
             raise InternalError("nothing can be sent without a connection to the server")
         return self.upstream
 
-    def send_query(self, text: str, sendable: Sendable, *, described: bool = False) -> None:
+    def send_query(self, text: str, sendable: Sendable, run: Run | None, *, described: bool = False) -> None:
         """Run a simple query: as it is, or, where the policy has values in it, by the extended protocol."""
         relay, out = self.relay, self._out
         self._note(sendable)
         if not sendable.values:
             out.append(frontend.query(sendable.text))
-            relay.expect(Expectation(Step.SIMPLE, asked=text, rows_shown=sendable.admitted.shows_rows))
+            relay.expect(Expectation(Step.SIMPLE, asked=text, rows_shown=sendable.admitted.shows_rows, run=run))
             return
         if sendable.own:
             self._refuse(frontend.QUERY, ProgrammingError("there is no parameter $1", sqlstate="42P02"))
             return
-        self._send_unnamed(text, sendable, described=described)
+        self._send_unnamed(text, sendable, run, described=described)
         self.send_sync()
 
-    def _send_unnamed(self, text: str, sendable: Sendable, *, described: bool) -> None:
+    def _send_unnamed(self, text: str, sendable: Sendable, run: Run | None, *, described: bool) -> None:
         """One statement of a simple query, by the extended protocol."""
         relay, shown = self.relay, sendable.admitted.shows_rows
         self.held.unnamed = None
@@ -123,23 +163,23 @@ class Speech(Hearer):
         relay.expect(Expectation(Step.PARSE, shown=False, asked=text))
         relay.expect(Expectation(Step.BIND, shown=False, asked=text))
         relay.expect(Expectation(Step.DESCRIBE_SIMPLE, shown=not described, asked=text, rows_shown=shown))
-        relay.expect(Expectation(Step.EXECUTE, asked=text, rows_shown=shown))
+        relay.expect(Expectation(Step.EXECUTE, asked=text, rows_shown=shown, run=run))
 
     def _send_several(self, several: Several) -> None:
         """The statements of one simple query: all take effect, or none, as the server has it."""
-        for text, statement in several.statements:
+        for text, statement, run in several.statements:
             self.begins(None, BLANK)
             if isinstance(statement, bytes):
                 self._say(statement)
             else:
                 self._note(statement)
-                self._send_unnamed(text, statement, described=False)
+                self._send_unnamed(text, statement, run, described=False)
         self.send_sync()
 
     def prepare(self, prepared: Prepared, sendable: Sendable, *, shown: bool, undo: Any = None) -> bytes:
         """Have a statement prepared upstream, where it is not; its name there."""
         upstream = self.held
-        key = (sendable.text, prepared.types)
+        key = (sendable.text, prepared.types, prepared.read_by if self.read_by_settled else self.read_by)
         if not prepared.name:
             if not shown and upstream.unnamed == key:
                 return b""
@@ -151,14 +191,15 @@ class Speech(Hearer):
                 upstream.prepared.move_to_end(key)
                 if shown:
                     self._say(backend.PARSE_COMPLETE_MESSAGE, undo=undo)
-                return known
-            name = upstream.name_for(key)
+                return known.name
+            name = upstream.name_for(key).name
             for surplus in upstream.surplus():
                 self._out.append(frontend.close(frontend.STATEMENT, surplus))
                 self.relay.expect(Expectation(Step.CLOSE, shown=False))
 
         def never() -> None:
-            if upstream.prepared.get(key) == name:
+            kept = upstream.prepared.get(key)
+            if kept is not None and kept.name == name:
                 del upstream.prepared[key]
             upstream.unnamed = None
             if undo is not None:
@@ -180,11 +221,17 @@ class Speech(Hearer):
         self._out.append(frontend.describe(frontend.PORTAL, name))
         self.relay.expect(Expectation(Step.DESCRIBE_PORTAL, asked=asked, portal=portal, rows_shown=_shows(portal)))
 
+    def send_describe_cursor(self, name: bytes) -> None:
+        """Describe a declared cursor upstream."""
+        self._out.append(frontend.describe(frontend.PORTAL, name))
+        self.relay.expect(Expectation(Step.DESCRIBE_PORTAL))
+
     def send_execute(self, name: bytes, rows: int, portal: Portal) -> None:
         """Run a portal upstream."""
         asked = portal.prepared.asked
         self._out.append(frontend.execute(name, rows))
-        what = Expectation(Step.EXECUTE, asked=asked, own=rows, portal=portal, rows_shown=_shows(portal))
+        shown, run = _shows(portal), portal.run
+        what = Expectation(Step.EXECUTE, asked=asked, own=rows, portal=portal, rows_shown=shown, run=run)
         self.relay.expect(what)
 
     def send_hidden(self, query: bytes) -> None:
@@ -206,8 +253,11 @@ class Speech(Hearer):
 
         Where something is under way or a transaction is open, the server is made to fail in our place.
         """
+        if self.upstream is not None and self.relay.status == backend.FAILED:
+            # What a server says first of all to anything but the end of a transaction that failed.
+            error = ABORTED
         told = answers.of_error(error)
-        self._decision = None
+        self._decision = self._planned = None
         if self.upstream is None:
             self.line.write(told)
             if kind != frontend.QUERY:
@@ -231,6 +281,16 @@ class Speech(Hearer):
         """What the statement leaves behind on its connection."""
         if pins(sendable):
             self.pinned = True
+            self.forgotten = {**self.forgotten, **forgotten(sendable, self.profile)}
+        if changes_settings(sendable):
+            self.read_by, self.read_by_settled = next(SETTINGS), False
+
+    def restore(self, status: int) -> None:
+        """Set anew what the client asked for at its start, and what it ran took away."""
+        if self.forgotten and status != backend.FAILED and self.upstream is not None:
+            self.send_hidden(profile_change(PLAIN, self.forgotten))
+            self.forgotten = PLAIN
+            self.flush()
 
     def flush(self) -> None:
         """Send what is written for the server."""

@@ -1,284 +1,290 @@
-"""Where the server is, and how a connection to it is opened: hosts in turn, encryption, who we are."""
+"""Where the server is, and who we are there, as a libpq connection string says it (PostgreSQL manual, 32.1.2).
+
+A keyword whose meaning is not carried here is refused, unless nothing hangs on it: what somebody wrote down to be safe
+must not be passed over.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import socket
+import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 
+from psycopg import ProgrammingError as PsycopgProgrammingError
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
-from scramp import ScramClient, ScramException
 
-from datagate.errors import OperationalError, ProgrammingError, ProtocolViolation
-from datagate.frontends.gateway.protocol import backend, frontend
-from datagate.frontends.gateway.protocol.frames import Frame, FrameSplitter
-from datagate.frontends.gateway.upstream import Upstream
+from datagate.errors import OperationalError, ProgrammingError
+from datagate.frontends.gateway.libpq_files import password_for, service_settings
+from datagate.frontends.gateway.protocol import frontend
 
 _DEFAULT_PORT = "5432"
+_DEFAULT_HOST = "/var/run/postgresql"
+ALPN = "postgresql"
+METHODS = ("none", "password", "md5", "scram-sha-256")
+"""Ways of proving who we are that are known here, as ``require_auth`` calls them."""
+_WITHOUT_EFFECT = frozenset(
+    """application_name fallback_application_name client_encoding keepalives keepalives_idle keepalives_interval
+    keepalives_count tcp_user_timeout sslcompression sslsni krbsrvname gsslib gssdelegation min_protocol_version
+    max_protocol_version sslkeylogfile load_balance_hosts connect_timeout service servicefile passfile""".split()
+)
+_CARRIED = frozenset(
+    """user password dbname host hostaddr port options sslmode sslnegotiation sslcert sslkey sslpassword
+    sslrootcert sslcrl ssl_min_protocol_version ssl_max_protocol_version channel_binding require_auth
+    target_session_attrs""".split()
+)
+_SETTLED: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "gssencmode": frozenset({"disable", "prefer"}),
+        "sslcertmode": frozenset({"allow"}),
+        "replication": frozenset({"0", "off", "false", "no"}),
+    }
+)
+"""Values that change nothing here, of keywords with others that would."""
+
+
+class Wanted(Enum):
+    """Which servers will do (``target_session_attrs``)."""
+
+    ANY = "any"
+    READ_WRITE = "read-write"
+    READ_ONLY = "read-only"
+    PRIMARY = "primary"
+    STANDBY = "standby"
+
+    def takes(self, parameters: Mapping[bytes, bytes]) -> bool:
+        """Whether a server will do that told these settings at its start."""
+        standby = parameters.get(b"in_hot_standby", b"off") == b"on"
+        read_only = standby or parameters.get(b"default_transaction_read_only", b"off") == b"on"
+        return {
+            Wanted.ANY: True,
+            Wanted.READ_WRITE: not read_only,
+            Wanted.READ_ONLY: read_only,
+            Wanted.PRIMARY: not standby,
+            Wanted.STANDBY: standby,
+        }[self]
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One address: a name or number and a port, or the path of a socket."""
+    """One server: its name and port, or the directory of a socket; ``address``: of a name that is not looked up."""
 
     name: str
     port: int
+    address: str = ""
+    password: str | None = field(default=None, repr=False)
 
     @property
     def socket_path(self) -> str | None:
         """The path of a Unix socket, where it is one."""
-        return f"{self.name}/.s.PGSQL.{self.port}" if self.name.startswith("/") else None
+        where = self.address or self.name
+        return f"{where}/.s.PGSQL.{self.port}" if where.startswith("/") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """How the connection is encrypted: the ``ssl…`` keywords, empty where none was given."""
+
+    mode: str
+    direct: bool
+    root: str
+    revoked: str
+    certificate: str
+    key: str
+    key_password: str
+    oldest: str
+    newest: str
+
+    @property
+    def required(self) -> bool:
+        """Whether nothing is said in the clear."""
+        return self.mode in ("require", "verify-ca", "verify-full")
+
+    def context(self) -> ssl.SSLContext | None:
+        """How to encrypt; None where that is not wanted. The files are read anew each time.
+
+        Raises:
+            OperationalError: A file cannot be read.
+        """
+        if self.mode == "disable":
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.set_alpn_protocols([ALPN])
+        context.check_hostname = self.mode == "verify-full"
+        try:
+            self._trust(context)
+            if self.certificate:
+                context.load_cert_chain(self.certificate, self.key or None, self.key_password or "")
+            context.minimum_version = _tls_version(self.oldest) if self.oldest else ssl.TLSVersion.TLSv1_2
+            if self.newest:
+                context.maximum_version = _tls_version(self.newest)
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise OperationalError(f"the files for encrypting cannot be used: {error}", sqlstate="08001") from None
+        return context
+
+    def _trust(self, context: ssl.SSLContext) -> None:
+        """Trust the root certificates that were given, and none beside them; as libpq, in mode require too."""
+        if self.root == "system":
+            context.load_default_certs()
+        elif self.root and (self.mode.startswith("verify") or Path(self.root).exists()):
+            context.load_verify_locations(self.root)
+        elif self.mode.startswith("verify"):
+            raise OperationalError(f"sslmode={self.mode} needs a root certificate: give sslrootcert", sqlstate="08001")
+        else:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return
+        if self.revoked:
+            context.load_verify_locations(self.revoked)
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
+
+
+def _tls_version(text: str) -> ssl.TLSVersion:
+    known = {"TLSv1": "TLSv1", "TLSv1.1": "TLSv1_1", "TLSv1.2": "TLSv1_2", "TLSv1.3": "TLSv1_3"}
+    if text not in known:
+        raise ValueError(f"{text!r} is no version of TLS")
+    return ssl.TLSVersion[known[text]]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server, or several that hold the same: tried in the order given."""
+    """A server, or several that hold the same: tried in the order given.
+
+    ``methods``: the ways of proving who we are that will do; ``binds``: whether only SCRAM with channel binding does.
+    """
 
     hosts: tuple[Host, ...]
     user: str
     database: str
-    password: str | None = field(repr=False)
-    sslmode: str
-    root_certificate: str | None
-    certificate: tuple[str, str] | None
+    encryption: Encryption
     settings: tuple[tuple[str, str], ...]
+    options: str
+    wanted: Wanted
+    methods: frozenset[str]
+    binds: bool
 
     @classmethod
     def read(cls, dsn: str, settings: Sequence[tuple[str, str]]) -> Target:
-        """Read a libpq connection string, completed from the environment as libpq does.
+        """Read a libpq connection string, completed from the environment and libpq's files as libpq does.
 
         Raises:
-            ProgrammingError: It is none.
+            ProgrammingError: It is none, or asks for what is not carried.
         """
-        given = {k: str(v) for k, v in conninfo_to_dict(dsn).items() if v is not None}
-        defaults = {each.keyword.decode(): each.val for each in pq.Conninfo.get_defaults()}
-
-        def value(key: str, otherwise: str = "") -> str:
-            found = defaults.get(key)
-            return given.get(key) or (found.decode() if found else otherwise)
-
-        names = (given.get("hostaddr") or value("host", "/var/run/postgresql")).split(",")
-        ports = value("port", _DEFAULT_PORT).split(",")
-        if len(ports) not in (1, len(names)):
-            raise ProgrammingError("connection string: as many ports as hosts, or one")
-        ports = ports * len(names) if len(ports) == 1 else ports
-        pairs = zip(names, ports, strict=True)
-        certificate = value("sslcert")
+        value = _Values(dsn)
+        encryption = _encryption(value)
+        methods = _methods(value["require_auth"])
+        binds = value["channel_binding"] == "require"
+        wanted = value["target_session_attrs"]
+        if wanted not in {each.value for each in Wanted}:
+            raise ProgrammingError(f"connection string: target_session_attrs={wanted!r:.20} is not carried")
         return cls(
-            hosts=tuple(Host(name or "localhost", int(port or _DEFAULT_PORT)) for name, port in pairs),
-            user=value("user"),
-            database=value("dbname") or value("user"),
-            password=value("password") or _from_passfile(value("passfile"), names[0], ports[0], value),
-            sslmode=value("sslmode", "prefer"),
-            root_certificate=value("sslrootcert") or None,
-            certificate=(certificate, value("sslkey")) if certificate else None,
+            hosts=_hosts(value),
+            user=value["user"],
+            database=value["dbname"] or value["user"],
+            encryption=encryption,
             settings=tuple(settings),
+            options=value["options"],
+            wanted=Wanted(wanted),
+            methods=methods & {"scram-sha-256"} if binds else methods,
+            binds=binds,
         )
 
     def startup(self) -> bytes:
-        """The start-up packet: with the gate's settings, which prevail over what role and database say."""
+        """The start-up packet: with the gate's settings, which prevail over what role, database and options say."""
         parameters = {"user": self.user, "database": self.database, "client_encoding": "UTF8"}
+        if self.options:
+            parameters["options"] = self.options
         return frontend.startup({**parameters, "application_name": "datagate", **dict(self.settings)})
 
-    def context(self) -> ssl.SSLContext | None:
-        """How to encrypt; None where that is not wanted."""
-        if self.sslmode == "disable":
-            return None
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.sslmode in ("verify-ca", "verify-full"):
-            if self.root_certificate and self.root_certificate != "system":
-                context.load_verify_locations(self.root_certificate)
-            context.check_hostname = self.sslmode == "verify-full"
-        else:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if self.certificate is not None:
-            context.load_cert_chain(*self.certificate)
-        return context
 
+class _Values:
+    """A connection string's keywords: as given, else the service's, else the environment's, else libpq's defaults."""
 
-def _from_passfile(path: str, host: str, port: str, value: object) -> str | None:
-    """The password that libpq's password file has for the first host."""
-    place = Path(path).expanduser() if path else Path("~/.pgpass").expanduser()
-    wanted = (host, port, value("dbname") or value("user"), value("user"))  # type: ignore[operator]
-    try:
-        lines = place.read_text("utf-8").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        parts = line.split(":", 4)
-        if len(parts) == 5 and all(part in ("*", want) for part, want in zip(parts, wanted, strict=False)):
-            return parts[4]
-    return None
-
-
-async def open_upstream(target: Target, host: int, seconds: float) -> Upstream:
-    """Open a connection to one of the target's hosts.
-
-    Raises:
-        OperationalError: It cannot be reached, does not encrypt, or does not let us in.
-    """
-    where = target.hosts[host]
-    try:
-        async with asyncio.timeout(seconds):
-            sock, context = await _connected(target, where)
-            try:
-                return await _begun(target, where, host, sock, context)
-            except BaseException:
-                sock.close()
-                raise
-    except (OSError, TimeoutError, ssl.SSLError) as error:
-        raise OperationalError(f"the server cannot be reached: {type(error).__name__}", sqlstate="08001") from None
-
-
-async def _connected(target: Target, where: Host) -> tuple[socket.socket, ssl.SSLContext | None]:
-    """A connected socket, and how to encrypt on it."""
-    loop = asyncio.get_running_loop()
-    sock = await connect_bare(where)
-    context = target.context() if where.socket_path is None else None
-    if context is not None:
-        await loop.sock_sendall(sock, frontend.ssl_request())
-        if await loop.sock_recv(sock, 1) != b"S":
-            if target.sslmode not in ("prefer", "allow"):
-                sock.close()
-                raise OperationalError("the server does not encrypt, and sslmode asks for it", sqlstate="08001")
-            context = None
-    return sock, context
-
-
-async def connect_bare(where: Host) -> socket.socket:
-    """A socket that is connected, and on which nothing was said."""
-    loop = asyncio.get_running_loop()
-    if where.socket_path is not None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        await _connect(sock, where.socket_path)
-        return sock
-    ((family, kind, proto, _, address), *_) = await loop.getaddrinfo(where.name, where.port, type=socket.SOCK_STREAM)
-    sock = socket.socket(family, kind, proto)
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    await _connect(sock, address)
-    return sock
-
-
-async def _connect(sock: socket.socket, address: object) -> None:
-    try:
-        await asyncio.get_running_loop().sock_connect(sock, address)  # type: ignore[arg-type]
-    except BaseException:
-        sock.close()
-        raise
-
-
-class _Greeting(asyncio.Protocol):
-    """Reads what a server says until it is ready."""
-
-    def __init__(self) -> None:
-        self.frames: asyncio.Queue[Frame | None] = asyncio.Queue()
-        self._splitter = FrameSplitter(backend.TYPES)
-
-    def data_received(self, data: bytes) -> None:
+    def __init__(self, dsn: str) -> None:
         try:
-            frames = self._splitter.feed(data)
-        except ProtocolViolation:
-            self.frames.put_nowait(None)
-            return
-        for frame in frames:
-            self.frames.put_nowait(frame)
+            self._given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value not in (None, "")}
+        except PsycopgProgrammingError as error:
+            raise ProgrammingError(f"connection string: {str(error).strip()}") from None
+        self._defaults = {
+            each.keyword.decode(): each.val.decode() for each in pq.Conninfo.get_defaults() if each.val is not None
+        }
+        service = self._given.get("service") or os.environ.get("PGSERVICE")
+        found = service_settings(service, self._given.get("servicefile", ""), os.environ) if service else {}
+        self._given = {**found, **self._given}
+        for name, value in {**self._defaults, **self._given}.items():
+            known = name in _CARRIED or name in _WITHOUT_EFFECT or value in _SETTLED.get(name, frozenset())
+            if value and not known:
+                raise ProgrammingError(f"connection string: the gateway does not carry {name}={value!r:.40}")
 
-    def connection_lost(self, _exc: Exception | None) -> None:
-        self.frames.put_nowait(None)
-
-    async def next(self) -> Frame:
-        frame = await self.frames.get()
-        if frame is None:
-            raise OperationalError("the server closed the connection while it was opened", sqlstate="08001")
-        if frame[0] == backend.ERROR:
-            told = backend.read_diagnostics(frame[1])
-            raise OperationalError(f"the server refused the connection: {told.get('M', '')}", sqlstate=told.get("C"))
-        return frame
+    def __getitem__(self, name: str) -> str:
+        return self._given.get(name) or self._defaults.get(name, "")
 
 
-async def _begun(
-    target: Target, where: Host, host: int, sock: socket.socket, context: ssl.SSLContext | None
-) -> Upstream:
-    loop = asyncio.get_running_loop()
-    greeting = _Greeting()
-    name = where.name if context is not None else None
-    create = loop.create_unix_connection if sock.family == socket.AF_UNIX else loop.create_connection
-    transport, _ = await create(lambda: greeting, sock=sock, ssl=context, server_hostname=name)
-    try:
-        transport.write(target.startup())
-        await _authenticate(target, greeting, transport)
-        upstream = await _settle(greeting, host)
-    except BaseException:
-        transport.abort()
-        raise
-    transport.set_protocol(upstream)
-    upstream.connection_made(transport)
-    return upstream
+def _hosts(value: _Values) -> tuple[Host, ...]:
+    names, addresses = value["host"], value["hostaddr"]
+    count = len((addresses or names or _DEFAULT_HOST).split(","))
+
+    def each(text: str, otherwise: str) -> list[str]:
+        parts = text.split(",") if text else [otherwise]
+        parts = parts * count if len(parts) == 1 else parts
+        if len(parts) != count:
+            raise ProgrammingError("connection string: hosts, hostaddrs and ports must be as many, or one")
+        return [part or otherwise for part in parts]
+
+    hosts = []
+    otherwise = "" if addresses else _DEFAULT_HOST
+    for name, address, port in zip(
+        each(names, otherwise), each(addresses, ""), each(value["port"], _DEFAULT_PORT), strict=True
+    ):
+        if not port.isdigit() or not 0 < int(port) < 65536:
+            raise ProgrammingError(f"connection string: {port!r:.20} is no port")
+        known = value["password"] or password_for(
+            value["passfile"], name or address, int(port), value["dbname"] or value["user"], value["user"]
+        )
+        hosts.append(Host(name, int(port), address, known))
+    return tuple(hosts)
 
 
-async def _settle(greeting: _Greeting, host: int) -> Upstream:
-    parameters: dict[bytes, bytes] = {}
-    process, key = 0, b""
-    while True:
-        kind, body = await greeting.next()
-        if kind == backend.PARAMETER_STATUS:
-            name, value = backend.read_parameter_status(body)
-            parameters[name] = value
-        elif kind == backend.KEY_DATA:
-            process, key = int.from_bytes(body[:4], "big"), body[4:]
-        elif kind == backend.READY:
-            break
-    if parameters.get(b"standard_conforming_strings") != b"on" or parameters.get(b"client_encoding") != b"UTF8":
-        raise OperationalError("the server must run with standard_conforming_strings = on, in UTF8", sqlstate="08001")
-    return Upstream(process, key, parameters, host)
+def _encryption(value: _Values) -> Encryption:
+    home = Path("~/.postgresql").expanduser()
+
+    def file(keyword: str, usual: str) -> str:
+        """The file that is given, or libpq's usual one where there is such a file."""
+        return value[keyword] or (str(home / usual) if (home / usual).exists() else "")
+
+    mode = value["sslmode"]
+    if mode not in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"):
+        raise ProgrammingError(f"connection string: sslmode={mode!r:.20} is not known")
+    direct = value["sslnegotiation"] == "direct"
+    certificate = file("sslcert", "postgresql.crt")
+    found = Encryption(
+        mode=mode,
+        direct=direct,
+        root=file("sslrootcert", "root.crt"),
+        revoked=file("sslcrl", "root.crl"),
+        certificate=certificate,
+        key=file("sslkey", "postgresql.key") if certificate else "",
+        key_password=value["sslpassword"],
+        oldest=value["ssl_min_protocol_version"],
+        newest=value["ssl_max_protocol_version"],
+    )
+    if direct and not found.required:
+        raise ProgrammingError("connection string: sslnegotiation=direct goes with sslmode=require, or more")
+    if found.root == "system" and mode != "verify-full":
+        raise ProgrammingError("connection string: sslrootcert=system goes with sslmode=verify-full")
+    return found
 
 
-async def _authenticate(target: Target, greeting: _Greeting, transport: asyncio.WriteTransport) -> None:
-    while True:
-        kind, body = await greeting.next()
-        if kind != backend.AUTHENTICATION:
-            raise OperationalError("the server does not speak the protocol", sqlstate="08001")
-        way, rest = backend.read_authentication(body)
-        if way == 0:
-            return
-        password = target.password
-        if password is None:
-            raise OperationalError("the server asks for a password, and the gateway has none", sqlstate="08001")
-        if way == 3:
-            transport.write(frontend.password(password.encode()))
-        elif way == 5:
-            inner = hashlib.md5(password.encode() + target.user.encode(), usedforsecurity=False).hexdigest()
-            outer = hashlib.md5(inner.encode() + rest, usedforsecurity=False).hexdigest()
-            transport.write(frontend.password(b"md5" + outer.encode()))
-        elif way == 10:
-            await _scram(password, rest, greeting, transport)
-        else:
-            raise OperationalError("the server asks for a proof that the gateway cannot give", sqlstate="08001")
-
-
-async def _scram(password: str, rest: bytes, greeting: _Greeting, transport: asyncio.WriteTransport) -> None:
-    offered = [name for name in backend.read_mechanisms(rest) if name.startswith("SCRAM-")]
-    channel = transport.get_extra_info("ssl_object")
-    binding = None
-    if channel is not None and "SCRAM-SHA-256-PLUS" in offered:
-        binding = ("tls-server-end-point", channel)
-    try:
-        client = ScramClient(offered, "*", password, channel_binding=binding)
-        transport.write(frontend.sasl_initial(client.mechanism_name, client.get_client_first().encode()))
-        _, body = await greeting.next()
-        client.set_server_first(backend.read_authentication(body)[1].decode())
-        transport.write(frontend.sasl_response(client.get_client_final().encode()))
-        _, body = await greeting.next()
-        client.set_server_final(backend.read_authentication(body)[1].decode())
-    except ScramException as error:
-        raise OperationalError(f"the server and the gateway do not agree: {error}", sqlstate="08001") from None
+def _methods(text: str) -> frozenset[str]:
+    """What ``require_auth`` leaves."""
+    if not text:
+        return frozenset(METHODS)
+    words = [word.strip() for word in text.split(",")]
+    unwanted = {word[1:] for word in words if word.startswith("!")}
+    if unwanted and len(unwanted) != len(words):
+        raise ProgrammingError("connection string: require_auth is a list of methods, or of methods with ! before them")
+    return frozenset(METHODS) - unwanted if unwanted else frozenset(METHODS) & frozenset(words)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from itertools import pairwise
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,35 +11,12 @@ from pygwire.constants import ConnectionPhase
 
 from datagate.errors import ProtocolViolation
 from datagate.frontends.gateway.protocol import backend, frontend
-from datagate.frontends.gateway.protocol.frames import FrameSplitter, StartupSplitter
+from datagate.frontends.gateway.protocol.frames import StartupSplitter
 from datagate.frontends.gateway.protocol.startup import Startup, read_opening
+from tests.frontends.gateway.fuzzing import read_all
 
 NAMES = st.binary(max_size=8).map(lambda raw: raw.replace(b"\0", b"a"))
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
-READERS: dict[int, Callable[[bytes], object]] = {
-    frontend.QUERY: frontend.read_query,
-    frontend.PARSE: frontend.read_parse,
-    frontend.BIND: frontend.read_bind,
-    frontend.DESCRIBE: frontend.read_named,
-    frontend.CLOSE: frontend.read_named,
-    frontend.EXECUTE: frontend.read_execute,
-    frontend.PASSWORD: frontend.read_sasl_initial,
-}
-
-
-def read_all(data: bytes, cuts: list[int]) -> list[object]:
-    """The messages in some bytes that come in chunks; stops at the first violation."""
-    splitter = FrameSplitter(frontend.TYPES)
-    found: list[object] = []
-    places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    try:
-        for start, end in pairwise(places):
-            for kind, body in splitter.feed(data[start:end]):
-                reader = READERS.get(kind)
-                found.append((kind, reader(body) if reader is not None else body))
-    except ProtocolViolation as error:
-        found.append(error.sqlstate)
-    return found
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=6))
@@ -121,51 +94,3 @@ def test_protocol_versions() -> None:
     assert odd.unknown == ("_pq_.what",)
     with pytest.raises(ProtocolViolation):
         read_opening(b"\0\2\0\0")
-
-
-SEEDS = (
-    frontend.parse(b"s", b"select $1", (23,))
-    + frontend.bind(b"", b"s", (1,), (b"1234",), b"\0\0")
-    + frontend.describe(frontend.PORTAL, b"")
-    + frontend.execute(b"", 10)
-    + frontend.SYNC_MESSAGE,
-    frontend.query(b"select 1") + frontend.copy_data(b"abc") + frontend.copy_done() + frontend.TERMINATE_MESSAGE,
-    frontend.sasl_initial("SCRAM-SHA-256", b"n,,n=,r=abc") + frontend.password(b"x"),
-)
-
-
-def mutated(chance: random.Random) -> bytes:
-    """A seed with some of its bytes changed, doubled or taken away."""
-    data = bytearray(chance.choice(SEEDS))
-    for _ in range(chance.randint(1, 6)):
-        place = chance.randrange(len(data))
-        match chance.randrange(3):
-            case 0:
-                data[place] = chance.randrange(256)
-            case 1:
-                data[place:place] = data[place : place + chance.randint(1, 9)]
-            case _ if len(data) > 9:
-                del data[place : place + chance.randint(1, 4)]
-    return bytes(data)
-
-
-def try_mutants(number: int, seed: int) -> int:
-    """Read so many mutants in chunks; how many were violations."""
-    chance = random.Random(seed)
-    violations = 0
-    for _ in range(number):
-        data = mutated(chance)
-        found = read_all(data, [chance.randrange(len(data) + 1), chance.randrange(len(data) + 1)])
-        violations += bool(found) and isinstance(found[-1], str)
-    return violations
-
-
-def test_mutants() -> None:
-    """20,000 mutated conversations give messages or violations; many of each."""
-    assert 1000 < try_mutants(20_000, 7) < 19_000
-
-
-@pytest.mark.slow
-def test_a_million_mutants() -> None:
-    """The same a million times."""
-    assert 50_000 < try_mutants(1_000_000, 11) < 950_000
