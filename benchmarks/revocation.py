@@ -35,7 +35,7 @@ from datagate.stores.store import StateStore
 CONNECTIONS = 50
 OFFICES = 5
 TRIALS = 10_000
-FLIGHTS = 1_000
+FLIGHTS = 300
 LATENCY_BAR = 50.0
 PATIENCE = 60.0
 
@@ -159,7 +159,10 @@ def _work(dsn: str, names: list[str], pipe: Connection) -> None:
     for busy in callers.values():
         busy.start(busy.point)
     while True:
-        order, about = pipe.recv()
+        try:
+            order, about = pipe.recv()
+        except EOFError:
+            return
         try:
             answer = 0
             match order:
@@ -171,6 +174,7 @@ def _work(dsn: str, names: list[str], pipe: Connection) -> None:
                 case "rest":
                     for busy in callers.values():
                         busy.resting = about
+                        busy.log.clear()
                 case "end":
                     for busy in callers.values():
                         busy.end()
