@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any, TypeGuard
 
 from sqlalchemy import Column, Table
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, configure_mappers, registry
 from sqlalchemy.orm.interfaces import MapperProperty
@@ -124,10 +125,11 @@ def _derived(mapper: Mapper[Any], masked: frozenset[str]) -> Iterator[str]:
     yield from (each.key for each in mapper.composites if any(part.key in masked for part in each.props))
     columns = {column for key in masked for column in _columns(mapper.attrs[key])}
     for name, descriptor in mapper.all_orm_descriptors.items():
-        if isinstance(descriptor, hybrid_property):
+        if isinstance(descriptor, hybrid_property) and descriptor.__name__ == name:
             try:
                 element = coercions.expect(roles.ExpressionElementRole, getattr(mapper.class_, name))
-            except Exception:  # noqa: BLE001 - it is the application's own code that runs here
+            except (SQLAlchemyError, TypeError, ValueError, AttributeError, LookupError, NotImplementedError):
+                # The application wrote it for objects alone.
                 yield name
             else:
                 named = {each for each in visitors.iterate(element) if _stands_in_table(each)}

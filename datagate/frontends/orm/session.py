@@ -18,9 +18,9 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 
 from datagate.errors import DatagateError, InterfaceError, Refused, RightsChanged, UndefinedColumn
 from datagate.frontends.orm import faults
-from datagate.frontends.orm.attributes import keep, watch_all
+from datagate.frontends.orm.attributes import keep, keeper_of, watch_all
 from datagate.frontends.orm.engine import CallerEngine, GatedEngine
-from datagate.frontends.orm.hiding import Hide
+from datagate.frontends.orm.hiding import hide
 from datagate.frontends.orm.masks import (
     STAMP,
     Masks,
@@ -131,17 +131,15 @@ class GatedSession(Session):
         if subject is None or not (statement.is_select or statement.is_from_statement):
             return super()._execute_internal(statement, *args, **kwargs)
         outlook = self._lane.outlook(subject.registry)
-        prepared = statement.options(Hide(outlook)) if outlook.hidden else statement
         try:
-            return super()._execute_internal(prepared, *args, **kwargs)
+            return super()._execute_internal(hide(statement, subject, outlook), *args, **kwargs)
         except DBAPIError as error:
             # The rights changed on the way: what is hidden is other columns now.
             self._ask()
             again = self._lane.outlook(subject.registry)
             if again is outlook or not isinstance(error.orig, UndefinedColumn):
                 raise
-        prepared = statement.options(Hide(again)) if again.hidden else statement
-        return super()._execute_internal(prepared, *args, **kwargs)
+        return super()._execute_internal(hide(statement, subject, again), *args, **kwargs)
 
     # --- what is held ------------------------------------------------------------------------------------------------
 
@@ -262,6 +260,11 @@ class GatedSession(Session):
 
     def _merge(self, state: Any, state_dict: Any, **kwargs: Any) -> Any:
         """As SQLAlchemy merges, but masks are not carried over, nor what another sight of a collection left out."""
+        other = keeper_of(state)
+        if other is not None and other is not self:
+            # It is held by another caller's session still.
+            other.expect_current()
+            other.stamp(state)
         stamp: Stamp | None = state.info.get(STAMP)
         if stamp is None:
             return super()._merge(state, state_dict, **kwargs)
@@ -302,6 +305,22 @@ def _is_as_read(state: Any, key: str) -> bool:
 @event.listens_for(GatedSession, "persistent_to_detached")
 def _stamp(session: GatedSession, instance: object) -> None:
     session.stamp(inspect(instance))
+
+
+@event.listens_for(GatedSession, "detached_to_persistent")
+def _read_anew(session: GatedSession, instance: object) -> None:
+    """What was read by another, or at another time, is none of this caller's; what the application set stays."""
+    state: Any = inspect(instance)
+    stamp: Stamp | None = state.info.get(STAMP)
+    if stamp is not None and stamp.caller == session.caller and stamp.footing == session._footing:
+        return
+    held = state.dict
+    read = [
+        key
+        for key in held
+        if key in state.manager and (key not in state.committed_state or (stamp and _is_mask(stamp, key, held[key])))
+    ]
+    state._expire_attributes(held, read)
 
 
 def masked_columns(instance: object) -> frozenset[str]:
