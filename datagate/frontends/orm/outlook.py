@@ -14,7 +14,7 @@ from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, configu
 from sqlalchemy.orm.interfaces import MapperProperty
 from sqlalchemy.sql import coercions, roles, visitors
 
-from datagate.gate import Footing, Gate, GateSession, Sight
+from datagate.gate import Footing, Gate, GateSession, Sight, told
 
 _numbers = count(1)
 _interned: dict[frozenset[MapperProperty[object]], int] = {}
@@ -58,6 +58,10 @@ class Lane:
         self.known = self.gate_session.footing()
         return self.known
 
+    def told(self) -> Footing | None:
+        """What statements stand on now, if they tell by themselves when that changes; asks nothing."""
+        return told(self.gate_session.rights_mark())
+
     def stirs(self) -> int:
         """Grows soon after anything changed; costs no question."""
         return self.gate.pulse.stirs()
@@ -65,12 +69,11 @@ class Lane:
     def outlook(self, mapped: registry) -> Outlook:
         """What the caller sees of a registry's classes, by his rights as they were read last."""
         self._forget_if_changed()
-        mappers = tuple(mapped.mappers)
-        key = (mapped, len(mappers))
+        key = (mapped, len(mapped._managers))
         found = self._outlooks.get(key)
         if found is None:
             configure_mappers()
-            found = self._outlooks[key] = _look(self._sight, mappers)
+            found = self._outlooks[key] = _look(self._sight, tuple(mapped.mappers))
         return found
 
     def sight(self, table: Table) -> Sight | None:
