@@ -62,9 +62,7 @@ class Running:
         self._closing.callback(engine.dispose)
         self.store = StateStore(engine)
         service = make_conninfo(owner, user=SERVICE)
-        self.gate = Gate.open(
-            service, policies=policies, state=self.store, keyring=Keyring(KEYS), audit=self.sink
-        )
+        self.gate = Gate.open(service, policies=policies, state=self.store, keyring=Keyring(KEYS), audit=self.sink)
         self.users = UserFile(folder / "users.json")
         for name, allowed in purposes.items():
             self.users.put(User(name=name, verifier=Verifier.of(PASSWORD, os.urandom(16)), purposes=allowed))
