@@ -41,13 +41,13 @@ def _here() -> None:
     return None
 
 
-def _program(*command: str, stdin: Path | None = None, more: Mapping[str, str] | None = None) -> Callable[[Place], str]:
+def _program(*command: str, more: Mapping[str, str] | None = None) -> Callable[[Place], str]:
     """What a program prints; a failure is what it says."""
 
     def tell(place: Place) -> str:
         done = subprocess.run(
             command,
-            input=stdin.read_text() if stdin is not None else "",
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=300,
@@ -68,7 +68,7 @@ def _more(name: str) -> Callable[[Place], str]:
 def _psql(place: Place) -> str:
     done = subprocess.run(
         ["psql", "-X", "-a"],
-        stdin=(PROGRAMS / "psql.sql").open(),
+        input=(PROGRAMS / "psql.sql").read_text(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
