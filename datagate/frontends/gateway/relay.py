@@ -151,6 +151,10 @@ class Hearer:
         """
         raise NotImplementedError
 
+    def spreads(self, head: Expectation) -> None:
+        """What was expected at once is cut up; what its portal is has to be known from now on."""
+        raise NotImplementedError
+
     def stale(self, expectation: Expectation) -> bool:
         """What was prepared upstream is out of date; whether it is run again."""
         raise NotImplementedError
@@ -200,6 +204,7 @@ class Relay:
     def spread(self) -> None:
         """Await what is awaited at once one by one: Bind, what is said between, Execute, Sync."""
         head = self.expected.popleft()
+        self._client.spreads(head)
         say, run, asked = Expectation(Step.SAY, say=head.say), head.run, head.asked
         bind = Expectation(Step.BIND, shown=head.shown, asked=asked, portal=head.portal, learns=head.learns)
         execute = Expectation(Step.EXECUTE, asked=asked, rows_shown=head.rows_shown, run=run, portal=head.portal)

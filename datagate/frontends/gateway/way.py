@@ -174,6 +174,21 @@ class Way:
             return None
         return found if plan.known.record.reads_only or not self._session.waits else None
 
+    def bound(self, text: str) -> Plan | None:
+        """What is sent for a prepared statement that ran before, as :meth:`plan` has it."""
+        if self._gate is not self._gates.current:
+            self._renew()
+        known = self._session.known(text) if self._watched else None
+        if known is None or (self._session.waits and not known.record.reads_only):
+            return None
+        plan = self.plans.bound.get(text)
+        if plan is None or plan.known is not known:
+            kept = self._kept.get((text, True))
+            if kept is None or kept.admitted is not known.admitted:
+                return None
+            plan = self.plans.bound[text] = Plan(known, None, kept, ())
+        return plan
+
     @property
     def waits(self) -> bool:
         """Whether recording waits for a disk or a server."""
