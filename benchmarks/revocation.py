@@ -1,21 +1,25 @@
 """How soon rights end: ``python -m benchmarks.revocation [--json FILE] [--check] [--quick]``.
 
-Fifty callers each run statements without pause on a connection of their own, through one gate. In rounds, each
-caller's role is deleted by plain SQL, each in a transaction of its own, and given back when all have felt it.
+Fifty callers each run statements without pause on a connection of their own, in five processes with a gate each. In
+rounds, each caller's role is deleted by plain SQL, each in a transaction of its own, and given back when all have felt
+it. What is measured is what a gate does, not how threads of one Python process take turns.
 
-First figure: rows served by statements that began after the deletion had committed (by the clock of this process, which
-reads it before it sends a statement and after COMMIT has answered). Second: for callers in the middle of a long result,
-which they read row by row, the time from COMMIT's answer to the last row that the program got.
+First figure: rows served by statements that began after the deletion had committed (by the system's monotonic clock,
+which is read before a statement is sent and after COMMIT has answered). Second: for one more caller in the middle of a
+long result, which it reads row by row while the fifty go on, the time from COMMIT's answer to the last row that the
+program got; and the same with the fifty at rest, which tells the gate from the waiting for a processor.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any
 
 import psycopg
@@ -29,6 +33,7 @@ from datagate.model.caller import Caller
 from datagate.stores.store import StateStore
 
 CONNECTIONS = 50
+OFFICES = 5
 TRIALS = 10_000
 FLIGHTS = 1_000
 LATENCY_BAR = 50.0
@@ -62,6 +67,7 @@ class Busy:
     gate: Gate
     log: list[tuple[float, bool]] = field(default_factory=list)
     stopped: bool = False
+    resting: bool = False
     thread: threading.Thread | None = None
     failed: BaseException | None = None
 
@@ -74,7 +80,10 @@ class Busy:
         caller = Caller.of(self.name, purpose="operations")
         with datagate.connect(self.dsn, caller=caller, gate=self.gate, autocommit=True) as connection:
             while not self.stopped:
-                run(connection)
+                if self.resting:
+                    time.sleep(0.01)
+                else:
+                    run(connection)
 
     def point(self, connection: datagate.Connection[Any]) -> None:
         """One short statement."""
@@ -97,11 +106,79 @@ class Busy:
                 raise SystemExit(f"{self.name} ran nothing for {PATIENCE} s")
         return [served for begun, served in self.log if begun > instant]
 
+    def await_rights(self, instant: float) -> None:
+        """Wait until a statement that began after an instant gave rows; what came before is forgotten."""
+        deadline = time.perf_counter() + PATIENCE
+        while not (self.log and self.log[-1][0] > instant and self.log[-1][1]):
+            time.sleep(0.001)
+            if time.perf_counter() > deadline:
+                raise SystemExit(f"{self.name} did not get its rights back")
+        self.log.clear()
+
     def end(self) -> None:
         """Let the statement under way end, and the thread with it."""
         self.stopped = True
         if self.thread is not None:
             self.thread.join(PATIENCE)
+
+
+class Office:
+    """Some of the callers, in a process of their own with a gate; it does what it is told through a pipe."""
+
+    def __init__(self, dsn: str, names: list[str]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.names = names
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(dsn, names, theirs), daemon=True)
+        self._process.start()
+
+    def tell(self, order: str, about: object = None) -> None:
+        """Have something done; `answer` waits for it."""
+        self._pipe.send((order, about))
+
+    def answer(self) -> int:
+        """What came of it."""
+        if not self._pipe.poll(2 * PATIENCE):
+            raise SystemExit("a process of callers does not answer")
+        answer = self._pipe.recv()
+        if not isinstance(answer, int):
+            raise SystemExit(str(answer))
+        return answer
+
+    def close(self) -> None:
+        """End it."""
+        self.tell("end")
+        self._process.join(PATIENCE)
+
+
+def _work(dsn: str, names: list[str], pipe: Connection) -> None:
+    sys.setswitchinterval(0.001)
+    store = state(dsn)
+    gate = Gate.open(dsn, policies=POLICIES / "people", state=store, audit=Nowhere())
+    callers = {name: Busy(name, dsn, gate) for name in names}
+    for busy in callers.values():
+        busy.start(busy.point)
+    while True:
+        order, about = pipe.recv()
+        try:
+            answer = 0
+            match order:
+                case "served":
+                    answer = sum(sum(callers[name].began_after(instant)) for name, instant in about)
+                case "await rights":
+                    for busy in callers.values():
+                        busy.await_rights(about)
+                case "rest":
+                    for busy in callers.values():
+                        busy.resting = about
+                case "end":
+                    for busy in callers.values():
+                        busy.end()
+                    store.close()
+                    return
+            pipe.send(answer)
+        except SystemExit as failure:
+            pipe.send(str(failure))
 
 
 @dataclass(slots=True)
@@ -132,10 +209,7 @@ def create(running: EmbeddedPostgres) -> tuple[str, StateStore]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(_SCHEMA)
         connection.execute("ANALYZE")
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), pool_size=CONNECTIONS
-    )
-    store = StateStore(engine)
+    store = state(dsn)
     store.create()
     for number in range(CONNECTIONS + 1):
         store.grant_role(f"caller-{number}", "operator")
@@ -143,31 +217,34 @@ def create(running: EmbeddedPostgres) -> tuple[str, StateStore]:
     return dsn, store
 
 
-def trials(owner: psycopg.Connection[Any], callers: list[Busy], count: int) -> tuple[int, int]:
+def state(dsn: str) -> StateStore:
+    """The state, through few connections."""
+    return StateStore(
+        sqlalchemy.create_engine(
+            "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), pool_size=2, max_overflow=0
+        )
+    )
+
+
+def trials(owner: psycopg.Connection[Any], offices: list[Office], count: int) -> tuple[int, int]:
     """How many deletions were made, and how many rows statements that began after them got."""
     made = served = 0
     while made < count:
-        instants = []
-        for busy in callers:
-            owner.execute(_TAKE, (busy.name,))
-            instants.append(time.perf_counter())
-        for busy, instant in zip(callers, instants, strict=True):
-            served += sum(busy.began_after(instant))
-            made += 1
-        for busy in callers:
-            owner.execute(_GIVE, (busy.name,))
-            busy.log.clear()
-        for busy in callers:
-            _until_served(busy)
+        for office in offices:
+            instants = []
+            for name in office.names:
+                owner.execute(_TAKE, (name,))
+                instants.append((name, time.perf_counter()))
+            office.tell("served", instants)
+            made += len(instants)
+        served += sum(office.answer() for office in offices)
+        for office in offices:
+            for name in office.names:
+                owner.execute(_GIVE, (name,))
+            office.tell("await rights", time.perf_counter())
+        for office in offices:
+            office.answer()
     return made, served
-
-
-def _until_served(busy: Busy) -> None:
-    deadline = time.perf_counter() + PATIENCE
-    while not (busy.log and busy.log[-1][1]):
-        time.sleep(0.001)
-        if time.perf_counter() > deadline:
-            raise SystemExit(f"{busy.name} did not get its rights back")
 
 
 def flights(owner: psycopg.Connection[Any], busy: Busy, count: int) -> list[float]:
@@ -189,21 +266,23 @@ def flights(owner: psycopg.Connection[Any], busy: Busy, count: int) -> list[floa
     return found
 
 
-def measure(dsn: str, store: StateStore, *, connections: int, count: int, long: int) -> tuple[int, int, list[float]]:
-    """Deletions, rows served after them, and the milliseconds of each long result."""
+def measure(
+    dsn: str, store: StateStore, *, connections: int, count: int, long: int
+) -> tuple[int, int, dict[str, list[float]]]:
+    """Deletions, rows served after them, and the milliseconds of each long result while the others are busy or rest."""
+    names = [f"caller-{number}" for number in range(connections)]
+    offices = [Office(dsn, names[number::OFFICES]) for number in range(OFFICES)]
+    latencies = {}
     gate = Gate.open(dsn, policies=POLICIES / "people", state=store, audit=Nowhere())
-    callers = [Busy(f"caller-{number}", dsn, gate) for number in range(connections)]
-    for busy in callers:
-        busy.start(busy.point)
-    for busy in callers:
-        _until_served(busy)
     with psycopg.connect(dsn, autocommit=True) as owner:
-        made, served = trials(owner, callers, count)
-        # One of the fifty reads a long result while the others go on.
-        callers[-1].end()
-        latencies = flights(owner, Busy(f"caller-{CONNECTIONS}", dsn, gate), long)
-    for busy in callers:
-        busy.end()
+        made, served = trials(owner, offices, count)
+        for how, resting in (("busy", False), ("at rest", True)):
+            for office in offices:
+                office.tell("rest", resting)
+                office.answer()
+            latencies[how] = flights(owner, Busy(f"caller-{CONNECTIONS}", dsn, gate), long)
+    for office in offices:
+        office.close()
     return made, served, latencies
 
 
@@ -214,19 +293,22 @@ def main() -> int:
     sys.setswitchinterval(0.001)
     with server(options.postgres) as running:
         dsn, store = create(running)
-        report.about["server"] = f"PostgreSQL {running.version}, Unix socket; callers are threads of one process"
+        report.about["server"] = f"PostgreSQL {running.version}, Unix socket; callers in {OFFICES} processes"
         count, long = (500, 50) if options.quick else (TRIALS, FLIGHTS)
         made, served, latencies = measure(dsn, store, connections=CONNECTIONS, count=count, long=long)
         store.close()
     table = report.table("revocation", f"{CONNECTIONS} busy connections", "what", "trials", "figure")
-    ordered = sorted(latencies)
-    p99 = ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
     table.add("statements begun after the revocation: rows served", made, served)
-    table.add("commit to last row in flight, median, ms", len(ordered), statistics.median(ordered))
-    table.add("commit to last row in flight, p99, ms", len(ordered), p99)
-    table.add("commit to last row in flight, worst, ms", len(ordered), ordered[-1])
+    for how, found in latencies.items():
+        ordered = sorted(found)
+        p99 = ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
+        what = f"commit to last row in flight, the others {how}"
+        table.add(f"{what}: median, ms", len(ordered), statistics.median(ordered))
+        table.add(f"{what}: p99, ms", len(ordered), p99)
+        table.add(f"{what}: worst, ms", len(ordered), ordered[-1])
+        if how == "busy":
+            report.bar("commit to last row in flight, p99", p99, LATENCY_BAR, "ms")
     report.bar("rows served by statements begun after", float(served), 0.0, "rows")
-    report.bar("commit to last row in flight, p99", p99, LATENCY_BAR, "ms")
     return finish(report, options)
 
 

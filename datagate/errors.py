@@ -19,7 +19,7 @@
             │   ├── Refused                42501, not permitted; RowGone
             │   └── TokenRefused           28000, a token that names no caller
             ├── NotSupportedError    0A000
-            │   └── UnsupportedConstruct; SeveralStatements
+            │   └── UnsupportedConstruct; SeveralStatements; NestedTooDeeply 54001
             └── RightsChanged        40001, run the transaction again
     PolicyError                      F0000, problems in policy files, all at once
     StateError                       22023, a fact that cannot be recorded
@@ -171,6 +171,15 @@ class SeveralStatements(UnsupportedConstruct):
     def __init__(self, texts: Sequence[str]) -> None:
         super().__init__(f"{len(texts)} statements in one text; send them one by one, or without parameters")
         self.texts = tuple(texts)
+
+
+class NestedTooDeeply(UnsupportedConstruct):
+    """The statement nests more deeply than it can be read."""
+
+    sqlstate = "54001"
+
+    def __init__(self) -> None:
+        super().__init__("the statement is nested too deeply; split it")
 
 
 class RightsChanged(DatabaseError):

@@ -9,6 +9,7 @@ before its head was cut off.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -23,6 +24,7 @@ from datagate.audit.signing import Signer, Verifier, checkpoint_message, head_me
 from datagate.errors import AuditUnavailable
 
 _CHUNK = 1 << 16
+_OPENING = b'{"chain":{"prev":"'
 _LOOKED_BACK = 1 << 25
 HEAD_SIZE = 512
 
@@ -144,12 +146,20 @@ class FileJournal:
         whole, last = _last_line(self._file, size)
         self._end = self._link_of(last) if last else self._end_of_rotated()
         self._size = whole
-        head = read_head(os.pread(self._head, HEAD_SIZE, 0), self._signer)
-        missing = head.seq - self._end.seq if head is not None and head.seq > self._end.seq else 0
-        if size > whole or missing:
+        missing = self._missing()
+        if size > whole or missing != 0:
             torn = os.pread(self._file, size - whole, whole)
+            if not self._end.seq and torn.strip(b"\0") and not _OPENING.startswith(torn[: len(_OPENING)]):
+                raise AuditUnavailable("the file holds something else than an audit; name another one")
             os.ftruncate(self._file, whole)
             self._write([self._repair(torn, missing)])
+
+    def _missing(self) -> int | None:
+        """How many entries the head tells of that are not there; None where there is no head that could tell."""
+        head = read_head(os.pread(self._head, HEAD_SIZE, 0), self._signer)
+        if head is None:
+            return None if self._end.seq else 0
+        return max(head.seq - self._end.seq, 0)
 
     def _end_of_rotated(self) -> Link:
         full = rotated(self._path)
@@ -209,7 +219,7 @@ class FileJournal:
             proof = {"key": self._signer.name, "signature": self._signer.sign(checkpoint_message(end))}
         return canonical({**self._stamp("checkpoint"), "proof": proof})
 
-    def _repair(self, torn: bytes, missing: int) -> bytes:
+    def _repair(self, torn: bytes, missing: int | None) -> bytes:
         about = {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest(), "missing": missing}
         return canonical({**self._stamp("repair"), "result": about})
 
@@ -248,7 +258,13 @@ def read_head(content: bytes, key: Verifier | None) -> Link | None:
 
 
 def _open(path: Path | str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Open or make a file; a symbolic link in its place is not followed: who made it may want another file written."""
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    raise AuditUnavailable(f"{path} is a symbolic link; name the file that it leads to")
 
 
 def _write_all(file: int, block: bytes) -> None:

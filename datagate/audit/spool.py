@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import fcntl
 import json
 import mmap
 import os
 import secrets
+import stat
 import struct
 import threading
 from collections.abc import Iterator, Sequence
@@ -28,6 +30,7 @@ from time import monotonic
 from typing import Protocol
 from weakref import WeakSet
 
+from datagate.audit.chain import canonical
 from datagate.audit.commit import Journal
 from datagate.errors import AuditUnavailable
 
@@ -35,6 +38,7 @@ LAG = 0.02
 """How many seconds an entry waits for others to be brought to the journal with it."""
 HALF = 4 << 20
 _LOOKS_AFTER = 5.0
+_KINDS = ("decision", "completion")
 _MAGIC = b"dgspool1"
 _HEADER = 64
 _ACTIVE = struct.Struct("<q")
@@ -215,7 +219,8 @@ def adopt(path: Path, journal: RepairingJournal) -> None:
 def waiting(path: Path) -> Iterator[tuple[Path, int]]:
     """The spools of dead processes beside a journal, each with how many entries wait in it."""
     for place in spools(path):
-        with contextlib.suppress(FileNotFoundError), _of_the_dead(place, os.O_RDONLY) as file:
+        owner = path.stat().st_uid if path.exists() else os.geteuid()
+        with _of_the_dead(place, os.O_RDONLY, owner) as file:
             if file is not None:
                 yield place, len(_content(file)[0])
 
@@ -239,10 +244,20 @@ def _make(place: Path, size: int) -> tuple[int, mmap.mmap]:
 
 
 @contextlib.contextmanager
-def _of_the_dead(place: Path, flags: int) -> Iterator[int | None]:
-    """The file of a spool, locked, if its process lives no more."""
-    file = os.open(place, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+def _of_the_dead(place: Path, flags: int, owner: int) -> Iterator[int | None]:
+    """The file of a spool, locked, if its process lives no more; what somebody else put there is none."""
     try:
+        file = os.open(place, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOENT, errno.EACCES):
+            raise
+        yield None
+        return
+    try:
+        made = os.fstat(file)
+        if not stat.S_ISREG(made.st_mode) or made.st_uid != owner:
+            yield None
+            return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -272,8 +287,10 @@ def _content(file: int) -> tuple[list[bytes], bytes]:
 
 
 def _is_entry(line: bytes) -> bool:
+    """Whether a line is as this module's writers spell one: what else stands there was not kept by any of them."""
     try:
-        return isinstance(json.loads(line)["id"], str)
+        found = json.loads(line)
+        return found["kind"] in _KINDS and isinstance(found["id"], str) and canonical(found) == line
     except (ValueError, KeyError, TypeError):
         return False
 
@@ -282,14 +299,12 @@ def _adopt(place: Path, journal: RepairingJournal) -> None:
     """Bring a dead process's spool to the journal, and remove it."""
     fault = "the spool of an earlier process cannot be brought to the audit file"
     try:
-        with _of_the_dead(place, os.O_RDWR) as file:
+        with _of_the_dead(place, os.O_RDWR, os.geteuid()) as file:
             if file is not None:
                 entries, torn = _content(file)
                 journal.adopt(entries, torn)
                 place.unlink(missing_ok=True)
             return
-    except FileNotFoundError:
-        return  # Another has done it.
     except OSError as error:
         fault += f": {error.strerror}"
     raise AuditUnavailable(fault)

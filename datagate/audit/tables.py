@@ -137,8 +137,9 @@ class TableJournal:
         kept = connection.execute("SELECT head FROM datagate.audit_head").fetchone()
         head = read_head(str(kept[0]).encode(), self._signer) if kept is not None else None
         before: list[bytes] = []
-        if head is not None and head.seq > end.seq:
-            about = {"bytes": 0, "sha256": "", "missing": head.seq - end.seq}
+        if (head is None and end.seq) or (head is not None and head.seq > end.seq):
+            # Without a head, nobody can tell how many.
+            about = {"bytes": 0, "sha256": "", "missing": head.seq - end.seq if head is not None else None}
             before.append(canonical({**self._stamp("repair"), "result": about}))
         rows: list[tuple[int, str, str]] = []
         for rest in [*before, *entries]:

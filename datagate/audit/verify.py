@@ -185,6 +185,8 @@ class _Walk:
             missing = result.get("missing") if isinstance(result, dict) else None
             if missing == 0:
                 self.find(Fault.REPAIRED, line.place, "a line that a crash left unfinished was cut off")
+            elif missing is None:
+                self.find(Fault.TRUNCATED, line.place, "there was no head when it was written: entries may be gone")
             else:
                 self.find(Fault.TRUNCATED, line.place, f"{missing} entries before this were gone when it was written")
 

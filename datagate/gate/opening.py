@@ -183,7 +183,10 @@ class Gate(Shared):
         What names and literals mean must be what it was when the catalog was read, whatever the connection string,
         the role or the database says.
         """
-        path = ", ".join(quote(schema) for schema in self.catalog.search_path if schema != "pg_catalog")
+        # Where it is not listed, PostgreSQL looks for types among the session's temporary tables before anywhere else
+        # (manual, 20.11.1): CREATE TEMP TABLE text would give ``::text`` another meaning.
+        searched = [quote(schema) for schema in self.catalog.search_path if schema != "pg_catalog"]
+        path = ", ".join([*searched, "pg_temp"])
         return (
             ("search_path", path),
             ("standard_conforming_strings", "on"),

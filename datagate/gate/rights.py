@@ -10,15 +10,8 @@ from typing import Any
 
 from datagate.backends.postgres.catalog_guards import CatalogGuards
 from datagate.backends.postgres.catalog_views import is_engine_view
-from datagate.backends.postgres.guards import (
-    CAPTURED,
-    EPOCH,
-    PARTIES,
-    PARTY,
-    PURPOSES,
-    VALID_UNTIL,
-    compile_target,
-)
+from datagate.backends.postgres.freshness import EPOCH, PARTIES, PARTY, PURPOSES, SECOND_PARTY, VALID_UNTIL
+from datagate.backends.postgres.guards import CAPTURED, compile_target
 from datagate.decision import decide
 from datagate.decision.filters import consent_purposes
 from datagate.decision.writes import not_writable
@@ -34,6 +27,8 @@ from datagate.model.names import Purpose, RelationName
 from datagate.model.policy import Action
 from datagate.model.values import ValueType
 from datagate.sql.views import Seen
+
+_FEW_PARTIES = 2
 
 CALLER_LEVEL = {
     DenyReason.CALLER_ENDED: "the login of this session has ended; log in again",
@@ -183,11 +178,13 @@ class Rights:
 
     def value(self, binding: Binding, decisions: tuple[Decision, ...]) -> object:
         """The value that travels for a binding."""
+        parties = self.facts.epoch.parties
         if binding == PARTIES:
-            return self.facts.epoch.parties
+            return parties
         if binding == PARTY:
-            alone = len(self.facts.epoch.parties) == 1 and self.facts.valid_until is None
-            return self.facts.epoch.parties[0] if alone else None
+            return parties[0] if len(parties) <= _FEW_PARTIES else None
+        if binding == SECOND_PARTY:
+            return parties[1] if len(parties) == _FEW_PARTIES else None
         if binding == EPOCH:
             return self.facts.epoch.value
         if binding == VALID_UNTIL:

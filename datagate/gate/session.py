@@ -10,6 +10,7 @@ from weakref import ref
 
 from datagate.audit import AuditRecord, Completion
 from datagate.backends.postgres.backend import carry
+from datagate.backends.postgres.depth import deeply
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
 from datagate.backends.postgres.wrappers import WrapperKind
 from datagate.decision.filters import consent_purposes
@@ -284,6 +285,7 @@ class GateSession(Cursors):
         self.refresh()
         return self.explain(text, assuming=assuming)
 
+    @deeply
     def explain(self, text: str, *, assuming: bool = True) -> Explained:
         """What :meth:`admit` would send, and why; nothing is recorded and nothing runs."""
         statement = self._shared.read(text)
@@ -345,16 +347,13 @@ class GateSession(Cursors):
                 return road, decisions
         walk = Walk(rights, temporary)
         try:
-            carried = carry(text, statement, walk.around(), self._shared.functions, walk.views, assuming=assuming)
+            road = Road(carry(text, statement, walk.around(), self._shared.functions, walk.views, assuming=assuming))
         except UndefinedRelation as error:
             error.audit_reason = walk.denied or error.message
             raise
         decisions = tuple(rights.decision(*owner) for owner in walk.owners)
-        road = Road(carried)
-        shapes = tuple(decision.shape for decision in decisions)
-        if not temporary:
-            # What names mean to this session alone is shared with nobody.
-            self._shared.keep_road(text, tuple(walk.owners), (text, assuming, *shapes), road)
+        if not temporary:  # what names mean to this session alone is shared with nobody
+            self._shared.keep_road(text, tuple(walk.owners), (text, assuming, *(d.shape for d in decisions)), road)
         return road, decisions
 
     def _record(

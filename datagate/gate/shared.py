@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from datagate.audit import CompletingSink, HoldingSink, Sink
 from datagate.backends.postgres.backend import Carried
+from datagate.backends.postgres.depth import deeply
 from datagate.backends.postgres.guards import compile_guard
 from datagate.backends.postgres.statements import ReadStatement, read_statement
 from datagate.gate.lookout import Lookout
@@ -104,6 +105,7 @@ class Shared:
         """The instant to record."""
         return self._clock() if self._clock is not None else datetime.now(UTC)
 
+    @deeply
     def read(self, text: str) -> ReadStatement:
         """Parse a text, or take it from the cache."""
         found = self._texts.get(text)

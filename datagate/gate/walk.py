@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from datagate.backends.postgres.guards import STILL_CURRENT
+from datagate.backends.postgres.freshness import STILL_CURRENT
 from datagate.errors import Refused
 from datagate.gate.rights import Rights
 from datagate.model.catalog import Relation

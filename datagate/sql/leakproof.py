@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from sqlglot import exp
 
@@ -34,6 +35,7 @@ class Knowledge:
 
     ``leakproof``; ``type``: internal type name, ``unknown`` for a literal or parameter that takes the other side's
     type, None where not known; ``digits``: bound on the integer digits of a number, None where not known;
+    ``pieces``: of how many cells and literals a text is made;
     ``constant``: made of literals only, so that the engine folds it before it meets any row; ``parameter``: the number
     of the caller's parameter that it is.
     """
@@ -43,6 +45,7 @@ class Knowledge:
     digits: int | None = None
     constant: bool = False
     parameter: int | None = None
+    pieces: int = 1
 
 
 LEAKY = Knowledge(leakproof=False)
@@ -138,10 +141,16 @@ _EXTRACT_FIELDS = {
     "timestamp": _DATE_FIELDS | {"hour", "minute", "second"},
     "timestamptz": _DATE_FIELDS | {"hour", "minute", "second"},
 }
+# A text may have a gigabyte, and cells have megabytes at most.
+_MOST_PIECES = 64
+# A regular expression can be too long to be compiled.
+_LONGEST_REGEX = 200
 _PLAIN_REGEX = re.compile(r"\^?(?:[A-Za-z0-9_ @-]|\.)*\$?")
 _SMALL_INTERVAL = re.compile(
-    r"[+-]?\d{1,4}(?:\.\d{1,6})? *(?:(?:year|mon|month|week|day|hour|minute|second|min|sec)s?)?", re.IGNORECASE
+    r"[+-]?(?:\d{1,3} *years?|\d{1,4}(?:\.\d{1,6})? *(?:(?:mon|month|week|day|hour|minute|second|min|sec)s?)?)",
+    re.IGNORECASE,
 )
+"""Moves the present to where the calendar still goes: it begins in 4714 BC."""
 
 
 def judge(node: exp.Expression, resolve: Resolve, query: JudgeQuery, assume: Assume) -> Knowledge:
@@ -221,10 +230,15 @@ class _Judge:
             case Infix():
                 return self._infix(node)
             case exp.DPipe():
-                sides = [self.judge(node.this), self.judge(node.expression)]
-                return Knowledge(all(side.leakproof and side.type in _TEXTS for side in sides), "text")
+                return self._joined(node)
             case _:
                 return LEAKY
+
+    def _joined(self, node: exp.Binary) -> Knowledge:
+        sides = [self.judge(node.this), self.judge(node.expression)]
+        pieces = sum(side.pieces for side in sides)
+        texts = all(side.leakproof and side.type in _TEXTS for side in sides)
+        return Knowledge(texts and pieces <= _MOST_PIECES, "text", pieces=pieces)
 
     def _all_boolean(self, nodes: Iterable[exp.Expression]) -> Knowledge:
         return Knowledge(all(self.judge(node).leakproof for node in nodes), "bool")
@@ -273,7 +287,10 @@ class _Judge:
         if isinstance(array, exp.Parameter):
             return Knowledge(self._operand(self.judge(array), side, "[]"), "bool")
         if isinstance(array, exp.Array):
-            return Knowledge(all(self._comparable(side, self.judge(item)) for item in array.expressions), "bool")
+            # The items become one type first, which may be another than that of the side.
+            items = [self.judge(item) for item in array.expressions]
+            alike = all(comparable(one, other) for one, other in combinations(dict.fromkeys(items), 2))
+            return Knowledge(alike and all(self._comparable(side, item) for item in items), "bool")
         if isinstance(array, exp.Subquery | exp.Select | exp.SetOperation):
             return Knowledge(self._comparable(side, self.query(array)), "bool")
         return LEAKY
@@ -281,13 +298,10 @@ class _Judge:
     def _infix(self, node: Infix) -> Knowledge:
         operator = node.args["operator"]
         if operator in ("~", "!~") and isinstance(node.expression, exp.Literal):
-            text = self.judge(node.this)
-            plain = _PLAIN_REGEX.fullmatch(node.expression.this) is not None
+            text, pattern = self.judge(node.this), node.expression.this
+            plain = len(pattern) <= _LONGEST_REGEX and _PLAIN_REGEX.fullmatch(pattern) is not None
             return Knowledge(text.leakproof and text.type in _TEXTS and plain, "bool")
-        if operator == "||":
-            sides = [self.judge(node.this), self.judge(node.expression)]
-            return Knowledge(all(side.leakproof and side.type in _TEXTS for side in sides), "text")
-        return LEAKY
+        return self._joined(node) if operator == "||" else LEAKY
 
     def _arithmetic(self, node: exp.Binary) -> Knowledge:
         left, right = self.judge(node.this), self.judge(node.expression)
@@ -337,11 +351,11 @@ class _Judge:
             small = name == "interval" and _SMALL_INTERVAL.fullmatch(node.this.this.strip()) is not None
             return Knowledge(leakproof=True, type=name, digits=_YEAR_DIGITS if small else None, constant=True)
         if value.type == name and target.args.get("modifiers") is None:
-            return Knowledge(leakproof=True, type=name, digits=value.digits, constant=value.constant)
+            return replace(value, parameter=None)
         if name == "numeric" and value.type in _INTEGERS and target.args.get("modifiers") is None:
             return Knowledge(leakproof=True, type=name, digits=value.digits, constant=value.constant)
         if target.args.get("modifiers") is None and (str(value.type), name) in _WIDENS:
-            return Knowledge(leakproof=True, type=name, digits=value.digits, constant=value.constant)
+            return replace(value, type=name, parameter=None)
         if value.constant and isinstance(node.this, exp.Null):
             return Knowledge(leakproof=True, type=name, constant=True)
         return LEAKY
@@ -383,11 +397,13 @@ class _Judge:
         if name == "abs" and len(values) == 1 and values[0].type == "numeric":
             return values[0]
         if name in _TEXT_FUNCTIONS and len(values) == 1 and values[0].type in _TEXTS:
-            return Knowledge(leakproof=True, type="int4" if "length" in name else "text", digits=10)
+            return Knowledge(
+                leakproof=True, type="int4" if "length" in name else "text", digits=10, pieces=values[0].pieces
+            )
         if name in ("now", "statement_timestamp", "transaction_timestamp") and not values:
             return Knowledge(leakproof=True, type="timestamptz", digits=_YEAR_DIGITS)
         if name in ("substr", "left", "right") and values and values[0].type in _TEXTS:
-            return Knowledge(all(_whole_number(item) for item in arguments[1:]), "text")
+            return Knowledge(all(whole_number(item) for item in arguments[1:]), "text", pieces=values[0].pieces)
         return LEAKY
 
     def _modifiers(self, node: Call) -> bool:
@@ -411,11 +427,12 @@ class _Judge:
             total = node.this == "COALESCE" or all(self._comparable(values[0], value) for value in values)
             return _merged(values, safe=total)
         if node.this == "NULLIF" and len(parts) == 2:
-            return Knowledge(self._comparison(parts[0], parts[1]).leakproof, self.judge(parts[0]).type)
+            safe, first = self._comparison(parts[0], parts[1]).leakproof, self.judge(parts[0])
+            return Knowledge(safe, first.type, pieces=first.pieces)
         if node.this == "SUBSTRING" and parts:
             text = self.judge(parts[0])
-            whole = all(_whole_number(part) for part in parts[1:])
-            return Knowledge(text.leakproof and text.type in _TEXTS and whole, "text")
+            whole = all(whole_number(part) for part in parts[1:])
+            return Knowledge(text.leakproof and text.type in _TEXTS and whole, "text", pieces=text.pieces)
         if node.this == "EXTRACT" and len(parts) == 2:
             moment = self.judge(parts[1])
             known = parts[0].name.lower() in _EXTRACT_FIELDS.get(moment.type or "", ())
@@ -488,7 +505,8 @@ def _merged(values: list[Knowledge], *, safe: bool) -> Knowledge:
         type_ = "unknown"
     digits = None if any(value.digits is None for value in values) else max((v.digits or 0) for v in values)
     known = type_ is not None
-    return Knowledge(safe and known and all(value.leakproof for value in values), type_, digits)
+    pieces = max((value.pieces for value in values), default=1)
+    return Knowledge(safe and known and all(value.leakproof for value in values), type_, digits, pieces=pieces)
 
 
 def _aggregate(name: str, values: list[Knowledge]) -> Knowledge:
@@ -498,7 +516,7 @@ def _aggregate(name: str, values: list[Knowledge]) -> Knowledge:
         return LEAKY
     (value,) = values
     if name in ("min", "max"):
-        return Knowledge(value.type in _COMPARABLE, value.type, value.digits)
+        return Knowledge(value.type in _COMPARABLE, value.type, value.digits, pieces=value.pieces)
     if name in ("bool_and", "bool_or", "every"):
         return BOOLEAN
     if value.type not in _NUMBERS or value.digits is None:
@@ -613,7 +631,8 @@ def _digits_of(node: exp.Binary, left: Knowledge, right: Knowledge) -> int | Non
     return left.digits + right.digits if isinstance(node, exp.Mul) else max(left.digits, right.digits) + 1
 
 
-def _whole_number(node: exp.Expression) -> bool:
+def whole_number(node: exp.Expression) -> bool:
+    """Whether it is a whole number in the text, of less than ten digits and without a sign."""
     return (
         isinstance(node, exp.Literal) and not node.is_string and str(node.this).isdecimal() and len(str(node.this)) < 10
     )

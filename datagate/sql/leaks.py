@@ -17,12 +17,15 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from datagate.model.guard import Guard
-from datagate.sql.dialect.nodes import Collation, FunctionSource, JoinGroup, Quantified, Write
+from datagate.sql.dialect.nodes import Collation, FunctionSource, JoinGroup, Quantified, Sample, Write
 from datagate.sql.early import aggregates, children, conjuncts, expressions_of, gathers_here, sort_keys, stays
 from datagate.sql.guard import Fence
 from datagate.sql.inventory import Reference
-from datagate.sql.leakproof import LEAKY, PATTERN, Assumption, Knowledge, comparable, judge
+from datagate.sql.leakproof import LEAKY, PATTERN, Assumption, Knowledge, comparable, judge, whole_number
 from datagate.sql.patterns import matches_patterns
+
+_WHOLE = 100
+"""Percent."""
 
 
 @dataclass(slots=True)
@@ -86,7 +89,8 @@ class _Scope:
             return None
         found = [known for source in self.sources if (known := source.know(column.name)) is not None]
         if len(found) > 1:
-            return Knowledge(all(known.leakproof for known in found), found[0].type)
+            pieces = max(known.pieces for known in found)
+            return Knowledge(all(known.leakproof for known in found), found[0].type, pieces=pieces)
         return found[0] if found else None
 
 
@@ -155,7 +159,10 @@ class _Finder:
         """Analyse a query expression of any kind; each node is analysed once."""
         found = self._outputs.get(id(node))
         if found is None:
-            found = self._outputs[id(node)] = self._query(node, outer, ctes)
+            found = self._query(node, outer, ctes)
+            if not _limited_plainly(node):
+                found = replace(found, leakproof=False)
+            self._outputs[id(node)] = found
         return found
 
     def _query(self, node: exp.Expression, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
@@ -328,7 +335,9 @@ class _Finder:
         guard = self._guards[reference.relation.oid]
         columns = [(column.name, Knowledge(column.leakproof, column.type, column.digits)) for column in guard.columns]
         output = _renamed(_Output(columns, leakproof=True, below=[reference]), names)
-        return _Source(reference.alias, _as_map(output.columns), [reference], None if names else reference)
+        plain = _sampled_plainly(table.args.get("sample"))
+        known, whole = _as_map(output.columns), None if names else reference
+        return _Source(reference.alias, known, [reference], whole, leakproof=plain)
 
     def _judge(self, node: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> Knowledge:
         # Every subquery is analysed, whatever the judgement comes to: each has conditions of its own.
@@ -340,7 +349,9 @@ class _Finder:
             if exists:
                 return Knowledge(output.leakproof, "bool")
             known = output.columns[0][1] if output.columns and len(output.columns) == 1 else None
-            return Knowledge(output.leakproof, known.type, known.digits) if known else Knowledge(output.leakproof)
+            if known is None:
+                return Knowledge(output.leakproof)
+            return Knowledge(output.leakproof, known.type, known.digits, pieces=known.pieces)
 
         for member in _memberships(node):
             # The engine may turn such a subquery into a join, of which the comparison is a condition like any other.
@@ -388,7 +399,14 @@ class _Finder:
         if left.columns is None or right.columns is None or len(left.columns) != len(right.columns):
             return _Output(None, leakproof, below, sinking)
         columns = [
-            (name, Knowledge(one.leakproof and two.leakproof, one.type if one.type == two.type else None))
+            (
+                name,
+                Knowledge(
+                    one.leakproof and two.leakproof,
+                    one.type if one.type == two.type else None,
+                    pieces=max(one.pieces, two.pieces),
+                ),
+            )
             for (name, one), (_, two) in zip(left.columns, right.columns, strict=True)
         ]
         return _Output(columns, leakproof, below, sinking)
@@ -410,7 +428,8 @@ class _Finder:
             types = {each.type for each in known}
             type_ = next(iter(types)) if len(types) == 1 else None
             leakproof = type_ is not None and all(each.leakproof for each in known)
-            out.append((f"column{place}", Knowledge(leakproof, "text" if type_ == "unknown" else type_)))
+            pieces = max(each.pieces for each in known)
+            out.append((f"column{place}", Knowledge(leakproof, "text" if type_ == "unknown" else type_, pieces=pieces)))
         return out
 
     def _fence(self, select: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output], *, joined_only: bool) -> None:
@@ -445,6 +464,22 @@ class _Finder:
         if any(id(column) in self._respelled for column in columns):
             return False
         return self._judge(part, scope, ctes).leakproof
+
+
+def _limited_plainly(query: exp.Expression) -> bool:
+    """Whether LIMIT and OFFSET are whole numbers in the text: a negative one raises when it is computed."""
+    counts = [query.args.get(key) for key in ("limit", "offset")]
+    given = [each.args.get("expression") or each.args.get("count") for each in counts if each is not None]
+    return all(isinstance(each, exp.Var | None) or whole_number(each) for each in given)
+
+
+def _sampled_plainly(sample: Sample | None) -> bool:
+    """Whether TABLESAMPLE takes a percentage, and a seed if any, that stand in the text as whole numbers."""
+    if sample is None:
+        return True
+    seed = sample.args.get("seed")
+    plain = all(whole_number(each) and int(each.this) <= _WHOLE for each in sample.expressions)
+    return plain and (seed is None or whole_number(seed))
 
 
 def _subqueries(node: exp.Expression) -> Iterable[exp.Expression]:
@@ -537,7 +572,7 @@ def _as_map(columns: list[tuple[str, Knowledge]] | None) -> Mapping[str, Knowled
         return None
     out: dict[str, Knowledge] = {}
     for name, known in columns:
-        out[name] = Knowledge(known.leakproof and name not in out, known.type, known.digits)
+        out[name] = Knowledge(known.leakproof and name not in out, known.type, known.digits, pieces=known.pieces)
     return out
 
 

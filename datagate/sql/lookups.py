@@ -9,7 +9,6 @@ from sqlglot import exp
 from datagate.model.catalog import Catalog, Relation
 from datagate.model.lookup import Lookup
 from datagate.model.names import RelationName
-from datagate.sql.dialect import parse_canonical
 from datagate.sql.dialect.nodes import Call, GuardText, RawString, TypeName
 
 _PURE = (exp.Column, exp.Identifier, exp.Literal, exp.Parameter, exp.Cast, TypeName, exp.Paren, exp.Bracket, exp.Null)
@@ -27,9 +26,6 @@ def find_lookups(nodes: Iterable[exp.Expr], lookups: Mapping[str, Lookup]) -> li
         lookup = _lookup(node, lookups)
         if lookup is None:
             continue
-        if _named_by_parameter(node):
-            found.append((node, lookup))
-            continue
         held = _held(node, lookup)
         if held and all(isinstance(part, _PURE) for expression in held for part in expression.walk()):
             found.append((node, lookup))
@@ -43,13 +39,6 @@ def _lookup(node: exp.Expression, lookups: Mapping[str, Lookup]) -> Lookup | Non
     if not isinstance(target, TypeName) or target.args.get("dimensions") or target.schema not in (None, "pg_catalog"):
         return None
     return lookups.get(f"::{target.internal}")
-
-
-def _named_by_parameter(node: exp.Expression) -> bool:
-    """``$n::regclass``, which finds a relation by the name in a parameter: it becomes ``to_regclass($n)``."""
-    return (
-        isinstance(node, exp.Cast) and isinstance(node.this, exp.Parameter) and node.args["to"].internal == "regclass"
-    )
 
 
 def _oid(node: exp.Expression, lookup: Lookup) -> exp.Expression | None:
@@ -87,12 +76,7 @@ def condition_lookups(calls: list[tuple[exp.Expression, Lookup]], bodies: Mappin
             for column in held_columns(lookup)
         ]
         query = exp.Select(expressions=columns, from_=exp.From(this=catalog))
-        if _named_by_parameter(call):
-            looked_up = parse_canonical(f"SELECT pg_catalog.to_regclass(${call.this.name}::pg_catalog.text)")
-            replacement: exp.Expression = looked_up.expressions[0]
-            held = [replacement]
-        else:
-            replacement, held = call, _held(call, lookup)
+        replacement, held = call, _held(call, lookup)
         if not held:
             continue
         tested = [each.copy() for each in held]

@@ -15,12 +15,22 @@ _OPERATOR = "~~"
 _FUNCTION = "like"
 
 
+MOST_WILDCARDS = 100
+"""The matching of ``%`` recurses: by thousands of them it runs out of stack."""
+
+
 def ends_well(pattern: exp.Expression) -> bool:
-    """Whether a pattern is certain not to end in a backslash: by its last piece, a literal without any."""
+    """Whether matching a pattern is certain not to fail: it does not end in a backslash, and is not too wild."""
+    wild = sum(str(literal.this).count("%") for literal in pattern.find_all(exp.Literal))
+    return wild <= MOST_WILDCARDS and _ends_well(pattern)
+
+
+def _ends_well(pattern: exp.Expression) -> bool:
+    """By its last piece, a literal without any backslash."""
     if isinstance(pattern, exp.Paren):
-        return ends_well(pattern.this)
+        return _ends_well(pattern.this)
     if isinstance(pattern, exp.DPipe) or (isinstance(pattern, Infix) and pattern.args["operator"] == "||"):
-        return ends_well(pattern.expression) and bool(pattern.expression.this)
+        return _ends_well(pattern.expression) and bool(pattern.expression.this)
     return isinstance(pattern, exp.Literal) and bool(pattern.is_string) and "\\" not in pattern.this
 
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 from sqlglot import exp
 
-from datagate.errors import UnsupportedConstruct
+from datagate.errors import ProgrammingError, UnsupportedConstruct
 from datagate.model.catalog import Catalog, Relation
 from datagate.sql.inventory import Reference, take_inventory, undefined_relation
 
@@ -55,6 +55,9 @@ def _expand(
             continue
         if reference.written:
             raise UnsupportedConstruct(f"writing to the view {reference.table.name}; write to the table below it")
+        if reference.table.args.get("sample") is not None:
+            told = "TABLESAMPLE clause can only be applied to tables and materialized views"
+            raise ProgrammingError(told, sqlstate="42809")
         query = parse_view(relation.view_sql)
         out.extend(_expand(query, catalog, parse_view, sight, depth + 1))
         reference.table.replace(exp.Subquery(this=query, alias=alias_of(reference)))

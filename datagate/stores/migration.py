@@ -41,6 +41,8 @@ def migrate(database: StateDatabase, connection: Connection) -> None:
         return
     if version == 1:
         _from_1_to_2(database, connection)
+    if version == 2 and database.is_postgres:
+        run(connection, postgres.create_statements())
     connection.execute(update(schema_version).values(version=SCHEMA_VERSION))
 
 

@@ -73,7 +73,23 @@ END
 $$
 """
 
-# A new yes without limits gives and takes nothing; all else may take something from somebody.
+# Whether an answer, o, was replaced by one, n, that takes nothing from anybody: the same again, or a yes in force now
+# for as long, as many categories and as many recipients. What a no was for is not asked: its end may give way to more.
+_TAKES_NOTHING = """
+    (n.granted, n.valid_from, n.valid_until, n.categories, n.recipients)
+        IS NOT DISTINCT FROM (o.granted, o.valid_from, o.valid_until, o.categories, o.recipients)
+    OR n.granted AND n.valid_from <= clock_timestamp()
+        AND (n.valid_until IS NULL OR o.granted AND n.valid_until >= o.valid_until)
+        AND (n.categories IS NULL OR o.granted AND n.categories @> o.categories)
+        AND (n.recipients IS NULL OR o.granted AND n.recipients @> o.recipients)"""
+
+# The same for entitlements: what is in force stays so, no shorter, with the same value. Facts that were read before
+# end when they would have, and are read anew then.
+_CHANGES_NOTHING = """
+    n.value IS NOT DISTINCT FROM o.value AND n.valid_from <= clock_timestamp() AND o.valid_from <= clock_timestamp()
+        AND (o.valid_until IS NULL OR o.valid_until > clock_timestamp())
+        AND (n.valid_until IS NULL OR n.valid_until >= o.valid_until)"""
+
 _TAKEN = f"""
 CREATE OR REPLACE FUNCTION datagate.consents_taken(purposes text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -112,10 +128,13 @@ BEGIN
     IF TG_OP <> 'DELETE' THEN
         INSERT INTO datagate.{history} (present, recorded_at, recorded_by, why, {columns})
         SELECT true, clock_timestamp(), recorder, reason, {columns} FROM new_rows;
-        {came}
     END IF;
-    IF TG_OP <> 'INSERT' THEN
+    IF TG_OP = 'INSERT' THEN
+        {came}
+    ELSIF TG_OP = 'DELETE' THEN
         {went}
+    ELSE
+        {replaced}
     END IF;
     RETURN NULL;
 END
@@ -224,10 +243,15 @@ CREATE INDEX IF NOT EXISTS consents_by_number ON datagate.consents (purpose, dat
 INCLUDE (granted, valid_from, valid_until, categories, recipients) WHERE data_subject_number IS NOT NULL
 """
 
-_PARTIES = {"entitlements": "{0}.principal", "mandates": "{0}.principal, {0}.holder"}
-_ADVANCE_OF = "PERFORM datagate.advance_epochs(ARRAY(SELECT p FROM {rows} AS r, unnest(ARRAY[{parties}]) AS p));"
-_TAKEN_OF = "PERFORM datagate.consents_taken(ARRAY(SELECT DISTINCT r.purpose FROM {rows} AS r{where}));"
-_NARROW = " WHERE NOT (r.granted AND r.categories IS NULL AND r.recipients IS NULL)"
+_PARTIES = {"entitlements": ("principal",), "mandates": ("principal", "holder")}
+_REPLACED_QUIETLY = {"entitlements": _CHANGES_NOTHING, "mandates": "false"}
+_ADVANCE_OF = (
+    "PERFORM datagate.advance_epochs(ARRAY(SELECT p FROM {rows} CROSS JOIN unnest(ARRAY[{parties}]) AS p{where}));"
+)
+_TAKEN_OF = "PERFORM datagate.consents_taken(ARRAY(SELECT DISTINCT {purpose} FROM {rows}{where}));"
+_NOT_WIDE = "NOT ({0}.granted AND {0}.categories IS NULL AND {0}.recipients IS NULL)"
+# Of a key that is in one of the two alone, the other's columns are NULL, and so is what is asked of them.
+_PAIRS = "old_rows AS o FULL JOIN new_rows AS n ON {on}"
 _READ_BY_STATEMENTS = ("epochs", "consents")
 _EVENTS = (
     ("INSERT", "AFTER", "REFERENCING NEW TABLE AS new_rows"),
@@ -292,26 +316,45 @@ def state_reader_statements(quoted_role: str) -> Iterator[str]:
 
 
 def _changed(table: str) -> str:
-    if table == "consents":
-        came = _TAKEN_OF.format(rows="new_rows", where=_NARROW)
-        went = _TAKEN_OF.format(rows="old_rows", where="")
-        truncated = _TAKEN_OF.format(rows="datagate.consents", where="")
-    else:
-        parties = _PARTIES[table].format("r")
-        came = _ADVANCE_OF.format(rows="new_rows", parties=parties)
-        went = _ADVANCE_OF.format(rows="old_rows", parties=parties)
-        truncated = "PERFORM datagate.advance_epochs(ARRAY(SELECT party FROM datagate.epochs));"
     source = metadata.tables[f"datagate.{table}"]
     keys = [column.name for column in source.primary_key]
+    pairs = _PAIRS.format(on=" AND ".join(f"n.{key} = o.{key}" for key in keys))
+    told = _told_of_consents(pairs) if table == "consents" else _told_of_parties(table, pairs)
     return _CHANGED.format(
         table=table,
         history=HISTORIES[table].name,
         columns=", ".join(column.name for column in source.columns),
         same_key=" AND ".join(f"n.{key} = o.{key}" for key in keys),
-        came=came,
-        went=went,
-        truncated=truncated,
+        **told,
     )
+
+
+def _told_of_consents(pairs: str) -> dict[str, str]:
+    """What statements tell that add answers, take some away, replace some, or empty the table."""
+    granted = " WHERE r.granted"
+    alone = f"CASE WHEN o.purpose IS NULL THEN {_NOT_WIDE.format('n')} WHEN n.purpose IS NULL THEN o.granted"
+    replaced = f" WHERE {alone} ELSE ({_TAKES_NOTHING}) IS NOT TRUE END"
+    return {
+        "came": _TAKEN_OF.format(purpose="r.purpose", rows="new_rows AS r", where=f" WHERE {_NOT_WIDE.format('r')}"),
+        "went": _TAKEN_OF.format(purpose="r.purpose", rows="old_rows AS r", where=granted),
+        "replaced": _TAKEN_OF.format(purpose="coalesce(o.purpose, n.purpose)", rows=pairs, where=replaced),
+        "truncated": _TAKEN_OF.format(purpose="r.purpose", rows="datagate.consents AS r", where=granted),
+    }
+
+
+def _told_of_parties(table: str, pairs: str) -> dict[str, str]:
+    """The same of entitlements and mandates: whose rights changed."""
+    one = ", ".join(f"r.{party}" for party in _PARTIES[table])
+    both = ", ".join(f"{row}.{party}" for row in "on" for party in _PARTIES[table])
+    key = _PARTIES[table][0]
+    quietly = f"o.{key} IS NOT NULL AND n.{key} IS NOT NULL AND ({_REPLACED_QUIETLY[table]})"
+    replaced = f" WHERE p IS NOT NULL AND ({quietly}) IS NOT TRUE"
+    return {
+        "came": _ADVANCE_OF.format(rows="new_rows AS r", parties=one, where=""),
+        "went": _ADVANCE_OF.format(rows="old_rows AS r", parties=one, where=""),
+        "replaced": _ADVANCE_OF.format(rows=f"({pairs})", parties=both, where=replaced),
+        "truncated": "PERFORM datagate.advance_epochs(ARRAY(SELECT party FROM datagate.epochs));",
+    }
 
 
 def _trigger(table: str, name: str, when: str, rows: str, function: str) -> str:

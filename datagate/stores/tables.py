@@ -38,7 +38,7 @@ from sqlalchemy.types import TypeEngine
 from datagate.errors import StateError
 
 SCHEMA = "datagate"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 ID_LENGTH = 255
 ROLE = "role"
 ATTRIBUTE = "attribute"

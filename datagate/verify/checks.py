@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 from datagate.model.names import RelationName
 from datagate.verify.mismatch import forbidden
 from datagate.verify.names import PLAIN_NAME, Names
 from datagate.verify.tree import Tree, strings
+
+_ZONE = re.compile("[A-Za-z_]+(/[A-Za-z_-]+)*")
+
+
+def _constant(node: Tree) -> str | None:
+    """The text of a string constant; None for all else."""
+    text = node.get("A_Const", {}).get("sval", {}).get("sval")
+    return text if isinstance(text, str) else None
 
 
 class Checks:
@@ -44,7 +53,23 @@ class Checks:
             self.names.check_operators("=")
 
     def _func_call(self, node: Tree) -> None:
-        self.names.check_function(strings(node["funcname"]))
+        names = strings(node["funcname"])
+        if names[-1] == "set_config" and names[:-1] in ([], ["pg_catalog"]):
+            self._set_config(node.get("args", ()))
+        else:
+            self.names.check_function(names)
+
+    def _set_config(self, arguments: Sequence[Tree]) -> None:
+        """Of a setting that a constant names and that is listed; a time zone by a constant that gives it no meaning."""
+        if len(arguments) != 3:
+            raise forbidden("set_config() of other than three arguments")
+        name, value = (_constant(argument) for argument in arguments[:2])
+        listed = name is not None and f"set_config({name.lower()})" in self.names.functions
+        plain_zone = value is not None and _ZONE.fullmatch(value) is not None
+        if not listed or "set_config" in self.names.catalog.user_functions:
+            raise forbidden("set_config() of anything but a setting that may be SET, named by a constant,")
+        if name is not None and name.lower() == "timezone" and not plain_zone:
+            raise forbidden("set_config() of a time zone but by its full name, as a constant,")
 
     def _param_ref(self, node: Tree) -> None:
         self.parameters.add(node.get("number", 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datagate.model.lookup import Lookup
-from datagate.verify.tree import Tree, kind_of
+from datagate.verify.tree import Tree, kind_of, strings
 
 
 def condition(lookup: Lookup, held: Sequence[Tree], guard: Tree) -> Tree:
@@ -31,13 +31,59 @@ def _target(relation: str, column: str) -> Tree:
     return {"ResTarget": {"val": {"ColumnRef": {"fields": fields}}}}
 
 
-def by_name(parameter: Tree) -> Tree:
-    """The tree of ``pg_catalog.to_regclass($n::pg_catalog.text)``: stable, so the same twice within a statement."""
-    system = {"String": {"sval": "pg_catalog"}}
-    text = {"names": [system, {"String": {"sval": "text"}}], "typemod": -1}
-    name = [system, {"String": {"sval": "to_regclass"}}]
-    argument = {"TypeCast": {"arg": parameter, "typeName": text}}
-    return {"FuncCall": {"funcname": name, "args": [argument], "funcformat": "COERCE_EXPLICIT_CALL"}}
+def reads_oids(node: Tree, lookup: Lookup, *, several: bool) -> bool:
+    """Whether an expression gives nothing but OIDs that are read from the catalog, or NULL.
+
+    Such are ``(SELECT c.oid FROM …, pg_catalog.pg_class AS c …)``, ``ARRAY(SELECT c.oid …)`` where they are
+    ``several``, and CASE of nothing else.
+    """
+    match node:
+        case {"CaseExpr": {"args": arms, **rest}} if rest.keys() <= {"arg"}:
+            return all(reads_oids(arm["CaseWhen"]["result"], lookup, several=several) for arm in arms)
+        case {"SubLink": {"subLinkType": kind, "subselect": {"SelectStmt": select}, **rest}} if not rest:
+            wanted = "ARRAY_SUBLINK" if several else "EXPR_SUBLINK"
+            return bool(kind == wanted) and _selects_oid(select, lookup)
+        case _:
+            return False
+
+
+def _selects_oid(select: Tree, lookup: Lookup) -> bool:
+    """Whether the one output column is the OID column of the catalog, under a name that nothing else there has."""
+    if select.get("op", "SETOP_NONE") != "SETOP_NONE" or len(select.get("targetList", ())) != 1:
+        return False
+    fields = select["targetList"][0]["ResTarget"]["val"].get("ColumnRef", {}).get("fields", ())
+    items = _items(select.get("fromClause", ()))
+    if items is None or len(fields) != 2 or len(strings(fields)) != 2:
+        return False
+    alias, column = strings(fields)
+    named = [item for item in items if _alias(item) == alias]
+    match named:
+        case [{"RangeVar": {"schemaname": schema, "relname": name, "alias": own}}]:
+            catalog = (schema, name) == (lookup.relation.schema, lookup.relation.name)
+            return catalog and own.keys() == {"aliasname"} and column == lookup.column
+        case _:
+            return False
+
+
+def _items(nodes: Sequence[Tree]) -> list[Tree] | None:
+    """The items of a FROM, those of joins among them; None where a join has a name of its own."""
+    found: list[Tree] = []
+    for node in nodes:
+        join = node.get("JoinExpr")
+        if join is None:
+            found.append(node)
+            continue
+        sides = _items([join["larg"], join["rarg"]])
+        if sides is None or join.keys() & {"alias", "join_using_alias"}:
+            return None
+        found += sides
+    return found
+
+
+def _alias(item: Tree) -> str | None:
+    body = item[kind_of(item)]
+    name = body.get("alias", {}).get("aliasname", body.get("relname"))
+    return name if isinstance(name, str) else None
 
 
 def is_constant_in_row(node: Tree) -> bool:

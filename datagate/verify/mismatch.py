@@ -12,13 +12,15 @@ class MismatchKind(Enum):
 
     STATEMENT: not one statement of a kind that is carried. TREE: the final text does not mean what the original
     means; another rendering may. GUARD: a base relation without the guard that is prescribed for it. FORBIDDEN: a
-    construct, function, operator or type that is not on its list; no rendering will help.
+    construct, function, operator or type that is not on its list; no rendering will help. DEPTH: no statement that
+    this thread's stack bears to verify.
     """
 
     STATEMENT = "statement"
     TREE = "tree"
     GUARD = "guard"
     FORBIDDEN = "forbidden"
+    DEPTH = "depth"
 
 
 class Mismatch(VerificationFailed):
@@ -43,3 +45,8 @@ def forbidden(what: str) -> Mismatch:
 def unguarded(what: str) -> Mismatch:
     """A relation stands there without its guard."""
     return Mismatch(what, MismatchKind.GUARD)
+
+
+def too_deep() -> Mismatch:
+    """The trees nest more deeply than can be walked here."""
+    return Mismatch("the statement is nested too deeply to be verified", MismatchKind.DEPTH)

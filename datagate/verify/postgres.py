@@ -27,7 +27,7 @@ from datagate.model.guard import TargetKey, TargetTexts
 from datagate.model.lookup import Lookup
 from datagate.model.names import RelationName
 from datagate.verify.freshness import unchecked
-from datagate.verify.mismatch import Mismatch, MismatchKind
+from datagate.verify.mismatch import Mismatch, MismatchKind, too_deep
 from datagate.verify.names import Names
 from datagate.verify.prescription import Prescription
 from datagate.verify.things import check_things
@@ -72,4 +72,4 @@ def verify(
             walk.guard_parameters |= parameters
         walk.statement(before, after)
     except RecursionError:
-        raise Mismatch("the statement is nested too deeply to be verified", MismatchKind.STATEMENT) from None
+        raise too_deep() from None

@@ -46,13 +46,30 @@ def check_things(statement: Tree, lookups: Mapping[str, Lookup]) -> None:
 
 def _check(node: Tree, lookups: Mapping[str, Lookup], *, allowed: bool) -> None:
     kind = kind_of(node)
-    if not allowed and _is_thing(kind, node.get(kind)):
+    is_thing = _is_thing(kind, node.get(kind))
+    if not allowed and is_thing:
         raise forbidden("an expression that names things (regclass, regtype, pg_typeof …) beside others of its type")
     if not kind:
         return
     body = node[kind]
+    if is_thing and kind in _MADE_OF:
+        _check_made(kind, body, lookups)
+        return
     for child, may in _children(kind, body, lookups):
         _check_below(child, lookups, allowed=may)
+
+
+def _check_made(kind: str, body: Tree, lookups: Mapping[str, Lookup]) -> None:
+    """Parts that are all of such a type may stand beside each other; what else is in there, as anywhere."""
+    parts = _made_of(kind, body)
+    for part in parts:
+        _check(part, lookups, allowed=True)
+    if kind == "CaseExpr":
+        _check_below([body.get("arg"), [arm["CaseWhen"]["expr"] for arm in body["args"]]], lookups, allowed=False)
+    elif kind == "SubLink":
+        select = body["subselect"]["SelectStmt"]
+        rest = {field: value for field, value in select.items() if field != "targetList"}
+        _check_below(list(rest.values()), lookups, allowed=False)
 
 
 def _check_below(value: Any, lookups: Mapping[str, Lookup], *, allowed: bool) -> None:
@@ -94,7 +111,26 @@ def _children(kind: str, body: Tree, lookups: Mapping[str, Lookup]) -> Iterator[
 
 
 def _is_thing(kind: str, body: Any) -> bool:
-    """Whether an expression is a cast to such a type, or a call that gives one."""
+    """Whether an expression is a cast to such a type, a call that gives one, or made of nothing but such."""
     if kind == "TypeCast":
         return names_things(strings(body["typeName"]["names"])[-1])
+    if kind in _MADE_OF:
+        made_of = _made_of(kind, body)
+        return bool(made_of) and all(_is_thing(kind_of(part), part.get(kind_of(part))) for part in made_of)
     return kind == "FuncCall" and strings(body["funcname"])[-1] == "pg_typeof"
+
+
+_MADE_OF: Final = frozenset({"CaseExpr", "CoalesceExpr", "SubLink"})
+
+
+def _made_of(kind: str, body: Tree) -> list[Tree]:
+    """The expressions whose type is that of the whole; none where there may be others."""
+    if kind == "CoalesceExpr":
+        return list(body["args"])
+    if kind == "CaseExpr":
+        results = [arm["CaseWhen"]["result"] for arm in body["args"]]
+        return [*results, body["defresult"]] if "defresult" in body else results
+    select = body["subselect"]["SelectStmt"] if body["subLinkType"] == "EXPR_SUBLINK" else {}
+    if select.get("op", "SETOP_NONE") != "SETOP_NONE":
+        return []
+    return [target["ResTarget"]["val"] for target in select.get("targetList", ())]

@@ -14,7 +14,7 @@ from typing import Any
 
 from postgast import native
 
-from datagate.verify.mismatch import Mismatch, MismatchKind
+from datagate.verify.mismatch import Mismatch, MismatchKind, too_deep
 
 Tree = dict[str, Any]
 
@@ -44,7 +44,7 @@ def read(text: str, kinds: frozenset[str] = QUERIES) -> Tree:
             raise _not_read(result.error.contents.message.decode("utf-8", "replace"))
         parsed: Tree = json.loads(result.parse_tree, object_hook=_without_positions)
     except RecursionError:
-        raise _not_read("it is nested too deeply") from None
+        raise too_deep() from None
     finally:
         native.lib.pg_query_free_parse_result(result)
     statements = parsed["stmts"]

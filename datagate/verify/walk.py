@@ -12,17 +12,14 @@ from datagate.model.names import RelationName
 from datagate.verify.checks import Checks
 from datagate.verify.fence import Place, Source, check_conjuncts, conjuncts, unfence
 from datagate.verify.grammar import GRAMMAR, NODE, NODES, OWN, SINCE, VALUE
-from datagate.verify.lookup import by_name, condition, is_constant_in_row
-from datagate.verify.mismatch import Mismatch, MismatchKind, differs, forbidden, unguarded
+from datagate.verify.lookup import condition, is_constant_in_row, reads_oids
+from datagate.verify.mismatch import differs, forbidden, unguarded
 from datagate.verify.names import Names
 from datagate.verify.prescription import Prescription, read_guard, read_view
 from datagate.verify.ranges import Ranges
 from datagate.verify.scope import Scope, Select
 from datagate.verify.target import Items, Meaning, Target, meaning
 from datagate.verify.tree import Tree, kind_of, strings
-
-MAX_DEPTH = 250
-"""Deepest nesting of nodes."""
 
 _PLACED = frozenset({"JoinExpr", "WithClause"})
 """Kinds that other methods compare where the engine has them; elsewhere parts of them would be passed over."""
@@ -79,8 +76,6 @@ class Walk:
     def _body(self, kind: str, o: Tree, f: Tree, scope: Scope) -> None:
         """A node of a known kind."""
         self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise Mismatch("the statement is nested too deeply to be verified", MismatchKind.STATEMENT)
         own = self.own.get(kind)
         if own is not None:
             own(o, f, scope)
@@ -303,14 +298,6 @@ class Walk:
         lookup = self.lookups.get(f"::{names[-1]}") if names[:-1] in ([], ["pg_catalog"]) else None
         if lookup is None or o["typeName"].keys() != {"names", "typemod"}:
             raise differs("TypeCast, now CaseExpr")
-        if o["arg"].keys() == {"ParamRef"} and names[-1] == "regclass":
-            # The name of a relation in a parameter: NULL where the caller sees none of that name.
-            call = self._held(f, "FuncCall", names[-1])
-            if {"FuncCall": call} != by_name(o["arg"]):
-                raise differs("TypeCast")
-            self._hold(f, [{"FuncCall": call}], lookup, names[-1], stable=True)
-            self._node(o["arg"], o["arg"], scope)
-            return
         cast = self._held(f, "TypeCast", names[-1])
         if "A_Const" in cast["arg"] or cast["typeName"] != o["typeName"] or cast.keys() != o.keys():
             raise differs("TypeCast")
@@ -328,7 +315,7 @@ class Walk:
             case _:
                 raise differs(f"the condition on {what}")
 
-    def _hold(self, f: Tree, held: Sequence[Tree], lookup: Lookup, what: str, *, stable: bool = False) -> None:
+    def _hold(self, f: Tree, held: Sequence[Tree], lookup: Lookup, what: str) -> None:
         """Refuse a condition that is not the guard's, or an OID that may change between condition and use."""
         prescription = self.prescriptions.get(lookup.relation)
         if prescription is None or prescription.guard is None:
@@ -336,7 +323,7 @@ class Walk:
         guard = read_guard(prescription.guard, lookup.relation)
         (arm,) = f["args"]
         expected = condition(lookup, held, guard.body(only=False, sample=None))
-        constant = stable or all(is_constant_in_row(each) for each in held)
+        constant = all(is_constant_in_row(each) for each in held)
         if arm["CaseWhen"].get("expr") != expected or not constant:
             raise unguarded(f"{what} is not held to the guard of {lookup.relation}")
         self.names.check_operators("=")
@@ -384,6 +371,15 @@ class Walk:
             self.ranges.add_reference(strings(fields[-2:]))
 
     def _type_cast(self, o: Tree, f: Tree, scope: Scope) -> None:
-        """To a type that is listed; or ``'name'::regclass`` and its like, the same in both."""
-        if o != f or not self.checks.is_name_of_known(o):
-            self._fields("TypeCast", o, f, scope)
+        """To a type that is listed; ``'name'::regclass`` and its like; or such a type of OIDs read from the catalog."""
+        if o == f and self.checks.is_name_of_known(o):
+            return
+        names = strings(o["typeName"]["names"])
+        lookup = self.lookups.get(f"::{names[-1]}") if names[:-1] == ["pg_catalog"] else None
+        if lookup is not None and reads_oids(o["arg"], lookup, several="arrayBounds" in o["typeName"]):
+            # All that it can name stands in a row of the catalog's guard, which the walk demands below.
+            if o["typeName"] != f["typeName"] or o.keys() != f.keys():
+                raise differs("TypeCast")
+            self._node(o["arg"], f["arg"], scope)
+            return
+        self._fields("TypeCast", o, f, scope)

@@ -21,7 +21,7 @@ def banks(postgres: EmbeddedPostgres) -> Iterator[tuple[Bank, Bank]]:
         postgres.drop_database(name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bank(banks: tuple[Bank, Bank]) -> Bank:
     """The first of them."""
     return banks[0]

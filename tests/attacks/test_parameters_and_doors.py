@@ -104,36 +104,3 @@ def test_names_of_cursors_and_pipelines(bank: Bank) -> None:
             first = connection.execute("select count(*) > 0 from bank.customers")
             assert observe(connection, "select * from bank.canary_vault").sqlstate == "42P01"
             assert first.fetchall() == [(True,)]
-
-
-HUGE = {
-    "parentheses": "select " + "(" * 100_000 + "1" + ")" * 100_000,
-    "ten megabytes": "select '" + "x" * 10_000_000 + "'",
-    "nested comments": "/*" * 100_000 + "*/" * 100_000 + "select 1",
-    "operators": "select 1 " + "+" * 500_000 + " 1",
-    "casts": "select 1" + "::int" * 20_000,
-    "set operations": "select 1, 2" + " union select 1, 2" * 20_000,
-    "joins": "select 1 from bank.customers a" + " join bank.customers on true and true" * 5_000,
-    "negations": "select " + "not " * 20_000 + "true",
-    "cases": "select " + "case when true then " * 5_000 + "1" + " end" * 5_000,
-    "subqueries": "select " + "(select " * 5_000 + "1" + ")" * 5_000,
-    "dollars": "select $" + "a" * 500_000,
-    "quotes": "select '" + "'" * 500_000,
-    "an interval as time zone": "set time zone interval '1' hour to minute",
-}
-
-
-@pytest.mark.parametrize("name", HUGE)
-def test_huge_and_deep(bank: Bank, name: str) -> None:
-    """Texts that are huge, deep, or slow to read are refused by an error of datagate's."""
-    with bank.connected("analyst", least_privileged=False) as connection:
-        assert observe(connection, HUGE[name]).sqlstate in ("54000", "54001", "0A000", "42601")
-
-
-def test_long_is_not_deep(bank: Bank) -> None:
-    """The near miss: fifteen hundred conditions side by side pass."""
-    with bank.connected("analyst", least_privileged=False) as connection:
-        for word in (" or ", " and "):
-            condition = word.join(["region = 'EU'"] * 1_500)
-            told = observe(connection, f"select count(*) > 0 from bank.customers where {condition}")
-            assert told.rows == ("(True,)",)

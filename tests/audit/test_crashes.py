@@ -144,3 +144,47 @@ def test_a_cut_is_no_crash(tmp_path: Path) -> None:
     verdict = verify_files(path, KEY)
     assert [each.fault for each in verdict.findings] == [Fault.TRUNCATED]
     assert not verdict.intact
+
+
+@pytest.mark.parametrize("head", [None, b"", b"x" * 512, b'{"seq":3,"hash":"' + b"0" * 64 + b'"}'])
+def test_a_cut_is_told_for_ever_where_the_head_is_gone_too(tmp_path: Path, head: bytes | None) -> None:
+    """Whoever cuts entries off and removes or spoils the head is found out, also when writing has gone on since."""
+    path = tmp_path / "a"
+    sink = JsonLinesSink(path, signer=KEY, checkpoint_every=5)
+    for number in range(12):
+        sink.record(record(number), NOW)
+    sink.close()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: 1 + next(n for n, line in enumerate(lines) if b'"checkpoint"' in line)]))
+    head_path = Path(f"{path}.head")
+    head_path.unlink() if head is None else head_path.write_bytes(head)
+    assert not verify_files(path, KEY).intact
+    sink = JsonLinesSink(path, signer=KEY, checkpoint_every=5)
+    sink.record(record(99), NOW)
+    sink.close()
+    assert [each.fault for each in verify_files(path, KEY).findings] == [Fault.TRUNCATED]
+
+
+@pytest.mark.parametrize("suffix", ["", ".head", ".lock"])
+def test_a_symbolic_link_in_place_of_a_file_is_refused(tmp_path: Path, suffix: str) -> None:
+    """Nothing is written to where somebody else's link leads."""
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    Path(f"{tmp_path / 'a'}{suffix}").symlink_to(precious)
+    with pytest.raises(AuditUnavailable, match="is a symbolic link"):
+        JsonLinesSink(tmp_path / "a", signer=KEY)
+    assert precious.read_text() == "precious"
+
+
+def test_a_file_that_is_no_audit_is_left_alone(tmp_path: Path) -> None:
+    """A file named by mistake is not cut; a first line that a crash tore is."""
+    (tmp_path / "a").write_text("notes without an end")
+    with pytest.raises(AuditUnavailable, match="something else than an audit"):
+        JsonLinesSink(tmp_path / "a", signer=KEY)
+    assert (tmp_path / "a").read_text() == "notes without an end"
+    for torn in (b'{"cha', b'{"chain":{"prev":"0000', b"\0" * 9):
+        (tmp_path / "b").write_bytes(torn)
+        JsonLinesSink(tmp_path / "b", signer=KEY).close()
+        assert verify_files(tmp_path / "b", KEY).intact
+        for each in tmp_path.glob("b*"):
+            each.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import struct
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,16 @@ def journal(path: Path) -> FileJournal:
 
 def entry(number: int, size: int = 10) -> bytes:
     return b'{"id":"%d","kind":"decision","statement":{"outcome":"refused","text":"%b"}}' % (number, b"x" * size)
+
+
+def plant(path: Path, line: bytes) -> Path:
+    """A spool as an intruder would make one."""
+    place = Path(f"{path}.00.spool")
+    content = bytearray(64 + 2 * 4096)
+    struct.pack_into("<8sqqq", content, 0, b"dgspool1", 0, 64 + len(line) + 1, 64 + 4096)
+    content[64 : 64 + len(line) + 1] = line + b"\n"
+    place.write_bytes(content)
+    return place
 
 
 def test_a_fork_that_dies_leaves_its_entries_to_whoever_comes_next(tmp_path: Path) -> None:
@@ -210,3 +221,36 @@ def test_a_read_is_recorded_with_its_end_before_it_is_settled(tmp_path: Path, du
     found = verify_files(path, KEY)
     assert (found.findings, found.unfinished) == ((), 0)
     assert all(json.loads(line.content)["hash"] for line in lines_of(path))
+
+
+def test_what_somebody_else_put_beside_the_audit_is_no_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spool of another OS user, a link and a pipe are left where they are, and keep nobody from writing."""
+    path = tmp_path / "a"
+    JsonLinesSink(path, signer=KEY).close()
+    place = plant(path, entry(1))
+    Path(f"{path}.01.spool").symlink_to(place)
+    os.mkfifo(f"{path}.02.spool")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    sink = JsonLinesSink(path, signer=KEY, durability="os")
+    kept = sink.record(record(1), NOW)
+    sink.close()
+    assert ids(path) == [kept]
+    assert len(spools(path)) == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"id":"1","kind":"checkpoint","proof":{"key":null,"signature":null}}',
+        b'{"id": "1","kind":"decision"}',
+        b'{"kind":"decision","id":"1"}',
+        b'{"id":"1","id":"1","kind":"decision"}',
+    ],
+)
+def test_only_what_a_writer_spells_is_taken_from_a_spool(tmp_path: Path, line: bytes) -> None:
+    """Other kinds, other spellings and doubled keys would break the chain; a repair tells of them instead."""
+    path = tmp_path / "a"
+    plant(path, line)
+    JsonLinesSink(path, signer=KEY).close()
+    assert [each.fault for each in verify_files(path, KEY).findings] == [Fault.REPAIRED]
+    assert ids(path) == []

@@ -92,3 +92,20 @@ def test_a_lost_database_refuses_until_it_is_back(empty_dsn: str) -> None:
     verdict = verify_table(empty_dsn, KEY)
     assert verdict.findings == ()
     assert verdict.unfinished == 2
+
+
+def test_a_cut_is_told_for_ever_where_the_head_is_gone_too(empty_dsn: str) -> None:
+    """An owner who takes entries away past the trigger, and the head with them, is found out after writing goes on."""
+    create_audit(empty_dsn)
+    sink = TableSink(empty_dsn, signer=KEY, checkpoint_every=5)
+    for number in range(12):
+        sink.record(record(number), NOW)
+    sink.close()
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute("ALTER TABLE datagate.audit DISABLE TRIGGER audit_stays")
+        connection.execute("DELETE FROM datagate.audit WHERE seq > 6")
+        connection.execute("DELETE FROM datagate.audit_head")
+    sink = TableSink(empty_dsn, signer=KEY)
+    sink.record(record(99), NOW)
+    sink.close()
+    assert [each.fault for each in verify_table(empty_dsn, KEY).findings] == [Fault.TRUNCATED]

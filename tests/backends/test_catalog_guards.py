@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from datagate.audit import MemorySink
-from datagate.errors import Refused, UndefinedRelation
+from datagate.errors import UndefinedRelation
 from datagate.gate import Gate, GateSession, state_engine
 from datagate.model.caller import Caller
 from datagate.stores import StateStore
@@ -97,7 +97,7 @@ def test_a_name_in_a_literal_must_be_visible(analyst: Analyst) -> None:
     """A literal names the engine's own or what the caller may see; else it is refused alike."""
     assert analyst.ask("SELECT 'pg_class'::regclass::oid::int") == [(1259,)]
     for name in ("datagate.consents", "bank.nothing"):
-        with pytest.raises(Refused):
+        with pytest.raises(UndefinedRelation):
             analyst.ask(f"SELECT '{name}'::regclass")
 
 
@@ -106,3 +106,77 @@ def test_constraints_over_hidden_columns_are_hidden(analyst: Analyst) -> None:
     definitions = analyst.ask("SELECT pg_get_constraintdef(c.oid, true) FROM pg_constraint c WHERE conrelid >= 16384")
     assert ("PRIMARY KEY (customer_id)",) in definitions
     assert not any("iban" in definition for (definition,) in definitions)
+
+
+def test_columns_of_an_index_over_a_hidden_column_are_hidden(analyst: Analyst) -> None:
+    """An index depends on its visible columns too, as a sequence on its own; its columns are named after them all."""
+    analyst.bank.execute("CREATE INDEX beside ON bank.customers (region, ssn)")
+    try:
+        index = analyst.behind("SELECT 'bank.beside'::regclass::oid::int")
+        # The catalog was read before the index was made; pg_attribute itself is asked at run time.
+        assert analyst.ask("SELECT attname FROM pg_attribute WHERE attrelid = $1::int::oid", index) == []
+    finally:
+        analyst.bank.execute("DROP INDEX bank.beside")
+
+
+def test_checks_are_counted_as_they_are_seen(analyst: Analyst) -> None:
+    """Relchecks counts the CHECK constraints whose columns all exist for the caller."""
+    analyst.bank.execute("ALTER TABLE bank.customers ADD CONSTRAINT hush CHECK (ssn <> region)")
+    try:
+        seen = "SELECT count(*)::int FROM pg_constraint WHERE contype = 'c' AND conrelid = 'bank.customers'::regclass"
+        counted = "SELECT relchecks::int FROM pg_class WHERE oid = 'bank.customers'::regclass"
+        assert analyst.ask(counted) == analyst.ask(seen)
+        assert analyst.behind(counted) > analyst.ask(counted)[0][0]
+    finally:
+        analyst.bank.execute("ALTER TABLE bank.customers DROP CONSTRAINT hush")
+
+
+@pytest.mark.parametrize(
+    ("call", "shown", "hidden"),
+    [
+        ("to_regclass({})::text", "bank.customers", 'bank."KycReview"'),
+        ("({} || '')::regclass::text", "bank.customers", 'bank."KycReview"'),
+        ("to_regtype({})::text", "timestamp with time zone", 'bank."KycReview"'),
+        ("to_regnamespace({})::text", "bank", "datagate"),
+        ("has_table_privilege({}, 'select')", "bank.customers", 'bank."KycReview"'),
+        ("has_column_privilege('bank.customers', {}, 'select')", "region", "ssn"),
+        ("has_schema_privilege({}, 'usage')", "bank", "datagate"),
+    ],
+)
+def test_what_is_hidden_is_answered_like_what_is_missing(analyst: Analyst, call: str, shown: str, hidden: str) -> None:
+    """Functions that look names up find what the caller may see, and answer NULL for the rest."""
+
+    def answer(name: str) -> object:
+        ((value,),) = analyst.ask("SELECT " + call.format("$1::text"), name)
+        return value
+
+    assert answer(shown) is not None
+    assert answer(hidden) is None
+    assert answer("nothing") is None
+
+
+def test_nobody_asks_about_another_role(analyst: Analyst) -> None:
+    """Privileges are told of the role that the statement runs under, which is the caller's alone."""
+    ask = "SELECT has_table_privilege({}, 'bank.customers', 'select')"
+    assert analyst.ask(ask.format("current_user")) == [(True,)]
+    assert analyst.ask(ask.format("'pg_monitor'")) == [(None,)]
+
+
+def test_sizes_are_not_told(analyst: Analyst) -> None:
+    """As of a table that nobody ever measured; what asks for more than sizes goes on."""
+    sizes = "SELECT relname::text, pg_table_size(oid), pg_relation_size(oid) FROM pg_class WHERE relname = 'customers'"
+    assert analyst.ask(sizes) == [("customers", None, None)]
+
+
+def test_functions_in_pg_type_have_names(analyst: Analyst) -> None:
+    """Columns that say a function show its name where PostgreSQL does: in the output, and as text."""
+    shown = "SELECT typreceive, typreceive::text FROM pg_type WHERE typname = 'bool'"
+    assert analyst.ask(shown) == [("boolrecv", "boolrecv")]
+    assert analyst.ask("SELECT count(*) FROM pg_type WHERE typinput = 'array_in'::regproc")[0][0] > 0
+
+
+def test_one_sees_only_ones_own_activity(analyst: Analyst) -> None:
+    """pg_stat_activity has the one row of the session, without what its statement became on its way."""
+    assert analyst.ask("SELECT pid = pg_backend_pid(), query, client_addr FROM pg_stat_activity") == [
+        (True, None, None)
+    ]

@@ -39,7 +39,6 @@ def test_session_statements(text: str) -> None:
         ("set session authorization postgres", Refused, "session_authorization"),
         ("set row_security = off", Refused, "row_security"),
         ("set client_encoding = 'sjis'", Refused, "client_encoding"),
-        ("reset all", Refused, "ALL"),
         ("show data_directory", Refused, "data_directory"),
         ("prepare transaction 'a'", UnsupportedConstruct, "transaction"),
     ],

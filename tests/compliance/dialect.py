@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,11 @@ class SuiteDialect(DatagateDialect):
 
     supports_statement_cache = True
 
+    @classmethod
+    def load_provisioning(cls) -> None:
+        """What the suite prepares on PostgreSQL is registered for this dialect too."""
+        import_module("sqlalchemy.dialects.postgresql.provision")
+
     def connect(self, *cargs: Any, **cparams: Any) -> DBAPIConnection:
         """Connect for the suite's caller."""
         libpq = {name: value for name, value in cparams.items() if name not in ("context", "async_creator_fn")}
@@ -129,7 +135,7 @@ class SuiteDialect(DatagateDialect):
         keeper: Keeper = connection.suite_keeper
         keeper.made += 1
         with psycopg.connect(keeper.dsn, autocommit=True, options="-c lock_timeout=5s") as plain:
-            plain.execute(statement, parameters or None)
+            plain.execute(statement, parameters)
 
     def do_execute_no_params(self, cursor: Any, statement: Any, context: Any = None) -> None:
         """As above."""

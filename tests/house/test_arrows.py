@@ -42,7 +42,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "identity": frozenset({"joserfc"}),
     "gate": frozenset({"psycopg", "sqlalchemy"}),
     "frontends": frozenset(),
-    "frontends.driver": frozenset({"psycopg", "sqlalchemy"}),
+    "frontends.driver": frozenset({"psycopg", "sqlalchemy", "asyncpg"}),
     "frontends.gateway": frozenset({"psycopg", "uvloop", "scramp", "prometheus_client"}),
     "frontends.orm": frozenset({"sqlalchemy"}),
     "frontends.cli": frozenset({"typer", "rich", "click", "psycopg", "sqlalchemy"}),
@@ -151,12 +151,17 @@ def test_nothing_is_borrowed_for_nothing() -> None:
 
 
 def test_every_library_is_declared() -> None:
-    """What the package imports is among its dependencies; the package imports neither its tests nor its fixtures."""
+    """What the package imports is among its dependencies; the package imports neither its tests nor its fixtures.
+
+    A library of an extra of its own name is for modules that are named after it.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {re.split(r"[^\w.-]", each)[0].lower() for each in project["dependencies"]}
     distributions = packages_distributions()
     for module in modules(PACKAGE):
         for each in libraries(module):
+            if each.top in project["optional-dependencies"] and each.top in module.name.rpartition(".")[2]:
+                continue
             name = REQUIRED_BY.get(each.top, each.top)
             found = {distribution.lower() for distribution in distributions.get(name, [])}
             assert found & declared, f"{module.at(each.line)}: {each.module} is not declared"

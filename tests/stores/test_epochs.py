@@ -88,7 +88,7 @@ def test_the_store_advances_whom_it_concerns(peopled: State) -> None:
         return {party for party in _PARTIES if not store.is_current(before[party])}
 
     before = _epochs(store)
-    store.grant_role("ann", "analyst")
+    store.grant_role("ann", "auditor")
     assert advanced(before) == {"ann"}
     before = _epochs(store)
     store.withdraw_entitlement("carl", EntitlementKind.ROLE, "analyst")

@@ -108,6 +108,14 @@ def test_what_is_migrated_is_what_is_created(empty_dsn: str) -> None:
         connection.execute((HERE / "state_v1_postgresql.sql").read_bytes())
     StateStore(engine).create()
     assert layout() == created
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION datagate.consents_changed() RETURNS trigger LANGUAGE plpgsql"
+            " AS 'BEGIN RETURN NULL; END'"
+        )
+        connection.execute("UPDATE datagate.schema_version SET version = 2")
+    StateStore(engine).create()
+    assert layout() == created
     assert inspect(engine).has_table("mandate_uses", schema="datagate")
     engine.dispose()
 

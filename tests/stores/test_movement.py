@@ -13,8 +13,10 @@ from sqlalchemy import create_engine
 
 from datagate.model.caller import Caller
 from datagate.model.facts import Facts
+from datagate.model.names import PrincipalId
 from datagate.stores import StateStore
 from datagate.stores.postgres import CHANNEL, STALE_SQLSTATE
+from datagate.stores.signals import consent_parties
 
 Connection = psycopg.Connection[tuple[object, ...]]
 LEVELS = [psycopg.IsolationLevel.REPEATABLE_READ, psycopg.IsolationLevel.SERIALIZABLE]
@@ -208,3 +210,82 @@ def test_changes_are_told_on_commit(store: StateStore, open_one: ExitStack, empt
         {"purposes": ["tax"]},
         {"everything": True},
     ]
+
+
+SOON = "clock_timestamp() + interval '1 day'"
+QUIET = {
+    "a repeated yes": "('1', 'tax', true, now(), NULL, NULL, NULL)",
+    "a longer yes": "('2', 'tax', true, now(), NULL, NULL, NULL)",
+    "the same limited yes": "('3', 'tax', true, now(), NULL, '{name}', '{bot}')",
+    "a yes less limited": "('3', 'tax', true, now(), NULL, '{email,name}', NULL)",
+    "a yes after a no": "('4', 'tax', true, now(), NULL, NULL, NULL)",
+    "a first yes": f"('5', 'tax', true, {SOON}, NULL, NULL, NULL)",
+}
+TOLD = {
+    "a shorter yes": f"('1', 'tax', true, now(), {SOON}, NULL, NULL)",
+    "a yes that is not yet": f"('1', 'tax', true, {SOON}, NULL, NULL, NULL)",
+    "a yes more limited": "('1', 'tax', true, now(), NULL, '{name}', NULL)",
+    "a yes limited otherwise": "('3', 'tax', true, now(), NULL, '{email}', '{bot}')",
+    "a yes to fewer": "('3', 'tax', true, now(), NULL, '{name}', '{other}')",
+    "a limited yes after a no": "('4', 'tax', true, now(), NULL, '{name}', NULL)",
+    "a no": "('1', 'tax', false, now(), NULL, NULL, NULL)",
+    "a first limited yes": "('5', 'tax', true, now(), NULL, '{name}', NULL)",
+    "a first no": "('5', 'tax', false, now(), NULL, NULL, NULL)",
+}
+
+
+@pytest.mark.parametrize("name", [*QUIET, *TOLD])
+def test_only_answers_that_can_take_something_are_told(
+    store: StateStore, open_one: ExitStack, empty_dsn: str, name: str
+) -> None:
+    """Whoever says the same yes again, or a wider one, ends nobody's statement; all that is narrower does."""
+    plain = session(open_one, empty_dsn, psycopg.IsolationLevel.READ_COMMITTED)
+    plain.autocommit = True
+    columns = ("granted", "valid_from", "valid_until", "categories", "recipients")
+    into = f"INSERT INTO datagate.consents (data_subject, purpose, {', '.join(columns)})"
+    sets = ", ".join(f"{column} = excluded.{column}" for column in columns)
+    again = f" ON CONFLICT (data_subject, purpose) DO UPDATE SET {sets}"
+    plain.execute(
+        f"{into} VALUES ('1', 'tax', true, '2020-01-01', NULL, NULL, NULL), ('2', 'tax', true, '2020-01-01', {SOON},"
+        " NULL, NULL), ('3', 'tax', true, '2020-01-01', NULL, '{name}', '{bot}'),"
+        " ('4', 'tax', false, '2020-01-01', NULL, NULL, NULL)".encode()
+    )
+    before = store.epochs(consent_parties(["tax"]))
+    plain.execute(f"{into} VALUES {(QUIET | TOLD)[name]} {again}".encode())
+    assert (store.epochs(consent_parties(["tax"])) != before) == (name in TOLD)
+
+
+def test_taking_a_no_away_is_not_told(store: StateStore, open_one: ExitStack, empty_dsn: str) -> None:
+    """A deleted no leaves no answer, or the wider one of a parent purpose; a deleted yes is told."""
+    plain = session(open_one, empty_dsn, psycopg.IsolationLevel.READ_COMMITTED)
+    plain.autocommit = True
+    store.withdraw_consent("1", "tax")
+    store.give_consent("2", "tax")
+    before = store.epochs(consent_parties(["tax"]))
+    plain.execute("DELETE FROM datagate.consents WHERE data_subject = '1'")
+    assert store.epochs(consent_parties(["tax"])) == before
+    plain.execute("DELETE FROM datagate.consents WHERE data_subject = '2'")
+    assert store.epochs(consent_parties(["tax"])) != before
+
+
+def test_an_entitlement_that_stays_ends_nothing(store: StateStore, open_one: ExitStack, empty_dsn: str) -> None:
+    """Granting again what is in force, or for longer, is no change; another value, or a shorter time, is one."""
+    plain = session(open_one, empty_dsn, psycopg.IsolationLevel.READ_COMMITTED)
+    plain.autocommit = True
+    plain.execute(ROLE, ("eve", "analyst"))
+    parties = [PrincipalId("eve")]
+    changes = {
+        "valid_from = now()": False,
+        f"valid_until = {SOON}": True,
+        f"valid_until = {SOON} + interval '1 day'": False,
+        "valid_until = NULL": False,
+        f"valid_from = {SOON}": True,
+        "valid_from = now() - interval '1 day'": True,
+        "kind = 'attribute', value = '1'": True,
+        "value = '2'": True,
+        "principal = 'other'": True,
+    }
+    for change, told in changes.items():
+        before = store.epochs(parties)
+        plain.execute(f"UPDATE datagate.entitlements SET {change} WHERE principal = 'eve'".encode())
+        assert (store.epochs(parties) != before) == told, change

@@ -14,6 +14,8 @@ from typing import Protocol
 from psycopg import adapters
 from psycopg.abc import Buffer
 
+from datagate.sql.patterns import MOST_WILDCARDS
+
 
 class Assumption(Protocol):
     """A cast of parameter ``$parameter`` to ``type`` that was taken to succeed, or another use of it."""
@@ -24,7 +26,10 @@ class Assumption(Protocol):
 
     @property
     def type(self) -> str:
-        """PostgreSQL's internal name of the type; ``pattern``: a text without backslashes; or ``operand of`` a type."""
+        """PostgreSQL's internal name of the type; ``operand of`` a type; or ``pattern``.
+
+        A pattern is a text without backslashes and with few ``%``.
+        """
 
     @property
     def once(self) -> bool:
@@ -81,7 +86,8 @@ def _holds(assumption: Assumption, type_: int, value: Buffer | None) -> bool:
     if value is None:
         return True
     if name == _PATTERN:
-        return type_ in _FITS["text"] and b"\\" not in bytes(value)
+        pattern = bytes(value)
+        return type_ in _FITS["text"] and b"\\" not in pattern and pattern.count(b"%") <= MOST_WILDCARDS
     return type_ in _FITS.get(name, ())
 
 

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from datagate.backends.postgres.catalog_views import ENGINE_VIEWS, VIEW_FUNCTIONS, fit
-from datagate.backends.postgres.functions import DENIED_FUNCTIONS, STABLE_FUNCTIONS
+from datagate.backends.postgres.functions import DENIED_FUNCTIONS, SETTING_FUNCTIONS, STABLE_FUNCTIONS
 from datagate.errors import OperationalError
 from datagate.model.catalog import Catalog, Column, Relation, RelationKind
 from datagate.model.names import RelationName
@@ -126,7 +126,7 @@ def read_catalog(connection: psycopg.Connection[Any]) -> Catalog:
         ((database,),) = rows("SELECT pg_catalog.current_database()::text")
     search_path = _search_path(connection)
     relations = _relations(relation_rows, columns, view_columns)
-    functions = frozenset((pure | STABLE_FUNCTIONS | VIEW_FUNCTIONS) - DENIED_FUNCTIONS)
+    functions = frozenset((pure | STABLE_FUNCTIONS | SETTING_FUNCTIONS | VIEW_FUNCTIONS) - DENIED_FUNCTIONS)
     return Catalog(
         version=_digest(relation_rows, columns, view_columns, user_functions, user_operators, types, search_path),
         database=database,

@@ -101,7 +101,8 @@ def _owned_sequence(oid: str) -> Fragment:
         f" OPERATOR(pg_catalog.=) {oid} AND d.refclassid OPERATOR(pg_catalog.=) 1259 AND d.refobjsubid"
         " OPERATOR(pg_catalog.>) 0 AND d.deptype OPERATOR(pg_catalog.=) ANY ('{a,i}'::pg_catalog.\"char\"[]) AND ",
         _column("d.refobjid", "d.refobjsubid"),
-        ")",
+        # An index depends on its columns in the same way.
+        f" AND EXISTS (SELECT 1 FROM pg_catalog.pg_sequence AS q WHERE q.seqrelid OPERATOR(pg_catalog.=) {oid}))",
     )
 
 
@@ -151,7 +152,7 @@ _DEFAULT = Fragment.of(
 )
 
 
-def _constraint(alias: str) -> Fragment:
+def seen_constraint(alias: str) -> Fragment:
     """All columns of both sides are visible, and a check calls no function of somebody's own."""
     return Fragment.of(
         f"({alias}.conrelid OPERATOR(pg_catalog.=) 0 OR ",
@@ -211,14 +212,14 @@ _DEPEND = Fragment.of(
     " OPERATOR(pg_catalog.=) 'S')) OR (g.classid OPERATOR(pg_catalog.=) 2606"
     " AND g.refclassid OPERATOR(pg_catalog.=) 1259"
     " AND EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.oid OPERATOR(pg_catalog.=) g.objid AND ",
-    _constraint("k"),
+    seen_constraint("k"),
     ") AND (",
     _column("g.refobjid", "g.refobjsubid"),
     " OR EXISTS (SELECT 1 FROM pg_catalog.pg_index AS i WHERE i.indexrelid OPERATOR(pg_catalog.=) g.refobjid AND ",
     _index("i"),
     "))) OR (g.classid OPERATOR(pg_catalog.=) 1259 AND g.refclassid OPERATOR(pg_catalog.=) 2606"
     " AND EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.oid OPERATOR(pg_catalog.=) g.refobjid AND ",
-    _constraint("k"),
+    seen_constraint("k"),
     ")))",
 )
 
@@ -242,7 +243,7 @@ FILTERS: Mapping[str, Fragment] = {
     "pg_attribute": _ATTRIBUTE,
     "pg_attrdef": _DEFAULT,
     "pg_index": _index("g"),
-    "pg_constraint": _constraint("g"),
+    "pg_constraint": seen_constraint("g"),
     "pg_inherits": Fragment.of(_relation("g.inhrelid"), " AND ", _relation("g.inhparent")),
     "pg_description": _DESCRIPTION,
     "pg_type": _TYPE,
@@ -290,34 +291,26 @@ FILTERS: Mapping[str, Fragment] = {
     "pg_event_trigger": _NOTHING,
     "pg_auth_members": _NOTHING,
     "pg_default_acl": _NOTHING,
+    "pg_db_role_setting": _NOTHING,
+    "pg_publication_tables": _NOTHING,
+    "pg_init_privs": _NOTHING,
+    "pg_seclabels": _NOTHING,
+    "pg_shseclabel": _NOTHING,
+    "pg_transform": _NOTHING,
+    "pg_policies": _NOTHING,
+    "pg_rules": _NOTHING,
+    "pg_prepared_xacts": _NOTHING,
+    # What runs elsewhere; of this session, nothing of what its statement became on its way.
+    "pg_prepared_statements": _NOTHING,
+    "pg_cursors": _NOTHING,
+    "pg_locks": _NOTHING,
+    "pg_replication_slots": _NOTHING,
+    "pg_stat_activity": Fragment.of("g.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"),
+    "pg_stat_ssl": _NOTHING,
+    "pg_stat_gssapi": _NOTHING,
+    "pg_stat_replication": _NOTHING,
+    "pg_stat_wal_receiver": _NOTHING,
+    "pg_stat_subscription": _NOTHING,
     "pg_shdescription": _NOTHING,
     "pg_seclabel": _NOTHING,
 }
-
-NODE_TREE = "NULL::pg_catalog.pg_node_tree"
-TEXTS = "NULL::pg_catalog.text[]"
-
-HIDDEN_COLUMNS: Mapping[str, Mapping[str, str]] = {
-    # Statistics tell of hidden rows: they are those of a table that was never looked at. Bounds are values.
-    "pg_class": {
-        "relpages": "0::pg_catalog.int4",
-        "reltuples": "(-1)::pg_catalog.float4",
-        "relallvisible": "0::pg_catalog.int4",
-        "relallfrozen": "0::pg_catalog.int4",
-        "relpartbound": NODE_TREE,
-    },
-    "pg_attribute": {"attmissingval": "NULL::pg_catalog.text", "attstattarget": "NULL::pg_catalog.int2"},
-    # The trees of views and rules name all columns of the relations in them, hidden ones too.
-    "pg_rewrite": {"ev_qual": NODE_TREE, "ev_action": NODE_TREE},
-    "pg_roles": {"rolconfig": TEXTS, "rolvaliduntil": "NULL::pg_catalog.timestamptz"},
-    "pg_extension": {"extconfig": "NULL::pg_catalog.oid[]", "extcondition": TEXTS},
-    "pg_foreign_data_wrapper": {"fdwoptions": TEXTS},
-    "pg_foreign_table": {"ftoptions": TEXTS},
-    "pg_settings": {
-        "sourcefile": "NULL::pg_catalog.text",
-        "sourceline": "NULL::pg_catalog.int4",
-        "reset_val": "g.setting",
-        "boot_val": "g.setting",
-    },
-}
-"""What stands in a column's place; its type stays, so that what takes the column still does."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
+from datagate.backends.postgres.catalog_columns import HIDDEN_COLUMNS
 from datagate.backends.postgres.catalog_filters import (
     COLUMN_STRIDE,
     COLUMNS,
     DEFINED,
     FILTERS,
     FIRST_USER_OID,
-    HIDDEN_COLUMNS,
     RELATIONS,
     SCHEMAS,
     WHOLE,
@@ -91,25 +91,27 @@ def _guard(relation: Relation) -> Guard:
     return Guard(
         relation=RelationName("pg_catalog", relation.name.name),
         columns=tuple(
-            GuardColumn(name, text == f"g.{name}", type_, leakproof=True, digits=None)
+            GuardColumn(name, text == Fragment.of(f"g.{name}"), type_, leakproof=True, digits=None)
             for name, (text, type_) in shown.items()
         ),
         primary_key=relation.primary_key,
-        targets=tuple(Fragment.of(f"{text} AS {name}") for name, (text, _) in shown.items()),
+        targets=tuple(Fragment.of(text, f" AS {name}") for name, (text, _) in shown.items()),
         source=f"pg_catalog.{relation.name.name}",
         after=Fragment.of(" WHERE ", FILTERS[relation.name.name]),
     )
 
 
-def _shown(column: Column, hidden: Mapping[str, str]) -> tuple[str, str]:
+def _shown(column: Column, hidden: Mapping[str, str | Fragment]) -> tuple[Fragment, str]:
     """A column's text in the guard, and its type.
 
     Types that name things would turn a literal beside them into a look-up by name, or into the name of what has an OID.
     """
     if column.name in hidden:
-        return hidden[column.name], column.base_type
+        text = hidden[column.name]
+        shown = text if isinstance(text, Fragment) else Fragment.of(text.replace("{type}", column.base_type))
+        return shown, column.base_type
     if column.base_type == "_aclitem":
-        return "NULL::pg_catalog.text[]", "_text"
+        return Fragment.of("NULL::pg_catalog.text[]"), "_text"
     if column.base_type == "regproc":
-        return f"g.{column.name}::pg_catalog.oid", "oid"
-    return f"g.{column.name}", column.base_type
+        return Fragment.of(f"g.{column.name}::pg_catalog.oid"), "oid"
+    return Fragment.of(f"g.{column.name}"), column.base_type

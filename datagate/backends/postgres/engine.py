@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 from postgast import native
 from postgast.pg_query_pb2 import ParseResult, ScanResult, ScanToken, Token
 
-from datagate.errors import StatementSyntaxError, UnsupportedConstruct
+from datagate.backends.postgres.depth import is_deep
+from datagate.errors import DatagateError, NestedTooDeeply, StatementSyntaxError, UnsupportedConstruct
 
 Tree = dict[str, Any]
 """A libpg_query node: ``{"SelectStmt": {...}}``; enums are strings, absent fields have their default."""
@@ -28,6 +31,9 @@ MAX_TEXT = 1_000_000
 
 MAX_NESTING = 1_000
 """Deepest nesting given to the C parser, whose output functions recurse without a check of their own."""
+
+MAX_DEEP_NESTING = 20_000
+"""The same where there is room (``depth``). PostgreSQL's own stack ends before, by default, or its grammar's."""
 
 SHORT_TEXT = 2_000
 """A text of so many bytes cannot nest deeply enough to hurt, so it is not scanned first."""
@@ -64,7 +70,7 @@ def parse_tree(text: str) -> Tree:
         try:
             tree: Tree = json.loads(raw)
         except RecursionError:
-            raise _too_deep() from None
+            raise NestedTooDeeply from None
         return tree
     finally:
         native.lib.pg_query_free_parse_result(result)
@@ -86,15 +92,36 @@ def deparse(tree: Tree) -> str:
     """SQL text of a tree (as :func:`parse_tree` gives it)."""
     message = ParseResult()
     try:
-        json_format.ParseDict({"version": _GRAMMAR, **tree}, message, max_recursion_depth=2 * MAX_NESTING)
-    except (json_format.ParseError, RecursionError):
-        raise _too_deep() from None
+        _fill(message, {"version": _GRAMMAR, **tree})
+    except RecursionError:
+        raise NestedTooDeeply from None
     raw = message.SerializeToString()
     struct = native.PgQueryProtobuf()
     buffer = native.ctypes.create_string_buffer(raw, len(raw))
     struct.len = len(raw)
     struct.data = native.ctypes.cast(buffer, native.ctypes.c_void_p)
     return _deparse(struct)
+
+
+def _fill(message: Message, tree: Tree) -> None:
+    """Set the fields of an empty message; ``google.protobuf.json_format`` does the same, fifty times slower."""
+    fields = _fields(message.DESCRIPTOR)
+    for key, value in tree.items():
+        field = fields[key]
+        if field.is_repeated:
+            for item in value:
+                _fill(getattr(message, field.name).add(), item)
+        elif field.message_type is not None:
+            inner = getattr(message, field.name)
+            inner.SetInParent()
+            _fill(inner, value)
+        else:
+            setattr(message, field.name, value)
+
+
+@cache
+def _fields(descriptor: Descriptor) -> dict[str, FieldDescriptor]:
+    return {field.json_name: field for field in descriptor.fields}
 
 
 _POSITIONS = frozenset(
@@ -118,7 +145,11 @@ def without_positions(tree: Any) -> Any:
 _OPEN = frozenset({Token.ASCII_40, Token.ASCII_91, Token.CASE})
 _CLOSE = frozenset({Token.ASCII_41, Token.ASCII_93, Token.END_P})
 _SIBLING = frozenset({Token.ASCII_44, Token.ASCII_59, Token.AND, Token.OR, Token.WHEN, Token.THEN, Token.ELSE})
-_LEAF = frozenset({Token.IDENT, Token.ICONST, Token.FCONST, Token.SCONST, Token.PARAM, Token.ASCII_46, Token.TYPECAST})
+_WHITE = " \t\r\n\f\v;"
+_NOTHING = frozenset({Token.SQL_COMMENT, Token.C_COMMENT, Token.ASCII_59})
+_LEAF = frozenset({Token.IDENT, Token.ICONST, Token.FCONST, Token.SCONST, Token.PARAM, Token.ASCII_46})
+_CHAIN = frozenset({Token.UNION, Token.INTERSECT, Token.EXCEPT, Token.JOIN})
+"""What nests to its left whatever stands between."""
 
 
 # At each operator and each comment that opens inside such a run, the lexer reads the whole rest of it anew.
@@ -133,10 +164,9 @@ def refuse_deep(raw: bytes) -> None:
     """
     if len(raw) <= SHORT_TEXT:
         return
-    if sum(len(run[0]) ** 2 for run in _OPERATOR_RUN.finditer(raw)) > _MOST_READ_ANEW:
-        raise UnsupportedConstruct("the statement has too long a run of operator characters", sqlstate="54000")
     levels = [0]
-    total = 0
+    chains = [0]
+    total, deepest = 0, _deepest()
     for token in scan(raw):
         kind = token.token
         if kind in _LEAF:
@@ -146,18 +176,25 @@ def refuse_deep(raw: bytes) -> None:
             levels[-1] = 0
         elif kind in _OPEN:
             levels.append(0)
+            chains.append(0)
             total += 1
         elif kind in _CLOSE and len(levels) > 1:
-            total -= levels.pop() + 1
+            total -= levels.pop() + chains.pop() + 1
         else:
-            levels[-1] += 1
+            (chains if kind in _CHAIN else levels)[-1] += 1
             total += 1
-        if total > MAX_NESTING:
-            raise _too_deep()
+        if total > deepest:
+            raise NestedTooDeeply
+
+
+def _deepest() -> int:
+    return MAX_DEEP_NESTING if is_deep() else MAX_NESTING
 
 
 def scan(raw: bytes) -> Sequence[ScanToken]:
     """The engine's own tokens of the text; each has ``token``, ``start`` and ``end`` (bytes)."""
+    if sum(len(run[0]) ** 2 for run in _OPERATOR_RUN.finditer(raw)) > _MOST_READ_ANEW:
+        raise UnsupportedConstruct("the statement has too long a run of operator characters", sqlstate="54000")
     result = native.lib.pg_query_scan(raw)
     try:
         _raise_error(result.error)
@@ -167,6 +204,17 @@ def scan(raw: bytes) -> Sequence[ScanToken]:
         return tokens
     finally:
         native.lib.pg_query_free_scan_result(result)
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is no statement in the text: nothing but white space, comments and semicolons."""
+    start = text.lstrip(_WHITE)
+    if not start.startswith(("--", "/*")):
+        return not start
+    try:
+        return all(token.token in _NOTHING for token in scan(encode(text)))
+    except DatagateError:
+        return False
 
 
 def _deparse(tree: native.PgQueryProtobuf) -> str:
@@ -185,12 +233,9 @@ def _raise_error(error: Any) -> None:
         return
     message = error.contents.message.decode("utf-8", "replace")
     cursor = error.contents.cursorpos
-    if "stack depth" in message:
-        raise _too_deep()
+    if "stack depth" in message or message.startswith("memory exhausted"):
+        # The grammar has a stack of its own, of ten thousand symbols.
+        raise NestedTooDeeply
     position = cursor if cursor > 0 else None
     where = f" (character {position})" if position else ""
     raise StatementSyntaxError(f"{message}{where}", position=position)
-
-
-def _too_deep() -> UnsupportedConstruct:
-    return UnsupportedConstruct("the statement is nested too deeply; split it", sqlstate="54001")

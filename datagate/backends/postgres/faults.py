@@ -11,7 +11,7 @@ text has a position and no CONTEXT; what a function, a trigger or a parameter ca
 guess at a hidden name or value stands in his text, the one would confirm it and so is withheld, the other repeats him.
 
 A frontend that has psycopg's errors calls :func:`from_server`; one that has the fields of an ErrorResponse calls
-:func:`tell`.
+:func:`tell`, or :func:`from_fields` for an error to raise.
 """
 
 from __future__ import annotations
@@ -217,18 +217,31 @@ def from_server(error: psycopg.Error, asked: str) -> errors.Error:
         asked: The caller's own text, in engine style.
     """
     state = error.sqlstate
-    kind = _kind(error, state)
-    if state == RIGHTS_CHANGED:
-        return kind("the caller's rights changed while the transaction was open; roll back and run it again")
+    kind = _kind(type(error), state)
     if state is not None:
-        told = tell(_said(error.diag, state), asked)
-        return kind(told.message, sqlstate=state, position=told.position)
+        return _told(kind, _said(error.diag, state), asked)
     if isinstance(error, psycopg.OperationalError) and not _own_words(error):
         return kind(_LOST)
     if error.pgresult is not None:
         # libpq made this result itself when the connection broke; its text quotes the last message.
         return errors.OperationalError(_LOST)
     return kind(str(error))
+
+
+def from_fields(said: Said, asked: str) -> errors.Error:
+    """Translate what the server said, where no error of psycopg's tells it; nothing of it is kept."""
+    try:
+        theirs: type[psycopg.Error] = psycopg.errors.lookup(said.sqlstate)
+    except KeyError:
+        theirs = psycopg.DatabaseError
+    return _told(_kind(theirs, said.sqlstate), said, asked)
+
+
+def _told(kind: type[errors.Error], said: Said, asked: str) -> errors.Error:
+    if said.sqlstate == RIGHTS_CHANGED:
+        return kind("the caller's rights changed while the transaction was open; roll back and run it again")
+    told = tell(said, asked)
+    return kind(told.message, sqlstate=said.sqlstate, position=told.position)
 
 
 def from_revoking() -> errors.Error:
@@ -242,14 +255,14 @@ def from_revoking() -> errors.Error:
 
 def from_connecting(error: psycopg.Error) -> errors.Error:
     """Translate what failed before there was a session, hence before anything hidden could be read."""
-    return _kind(error, error.sqlstate)(str(error), sqlstate=error.sqlstate)
+    return _kind(type(error), error.sqlstate)(str(error), sqlstate=error.sqlstate)
 
 
 def quiet_notice(diagnostic: Diagnostic, asked: str) -> Diagnostic:
     """A notice with nothing in it but severity, SQLSTATE and a safe message."""
     state = diagnostic.sqlstate or "00000"
     said = _said(diagnostic, state)
-    message = said.message if _tells_nothing_new(said, asked) else f"a notice from the server (SQLSTATE {state})"
+    message = notice(said, asked)
     fields = {
         DiagnosticField.SEVERITY: diagnostic.severity,
         DiagnosticField.SEVERITY_NONLOCALIZED: diagnostic.severity_nonlocalized,
@@ -259,11 +272,18 @@ def quiet_notice(diagnostic: Diagnostic, asked: str) -> Diagnostic:
     return Diagnostic({key: None if text is None else text.encode() for key, text in fields.items()}, "utf-8")
 
 
-def _kind(error: psycopg.Error, state: str | None) -> type[errors.Error]:
+def notice(said: Said, asked: str) -> str:
+    """What the caller may read of a notice."""
+    if _tells_nothing_new(said, asked):
+        return said.message
+    return f"a notice from the server (SQLSTATE {said.sqlstate})"
+
+
+def _kind(raised: type[psycopg.Error], state: str | None) -> type[errors.Error]:
     if state in _BY_STATE:
         return _BY_STATE[state]
     for theirs, ours in _BY_CLASS:
-        if isinstance(error, theirs):
+        if issubclass(raised, theirs):
             return ours
     return errors.DatabaseError
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from datagate.backends.postgres.statements import SETTINGS
+
 STABLE_FUNCTIONS: frozenset[str] = frozenset(
     """
     now statement_timestamp transaction_timestamp clock_timestamp timeofday age date_part date_trunc extract
@@ -29,9 +31,13 @@ STABLE_FUNCTIONS: frozenset[str] = frozenset(
     current_catalog current_user session_user user version pg_backend_pid pg_is_in_recovery pg_is_other_temp_schema
     pg_my_temp_schema pg_options_to_table bernoulli system current_date current_time current_timestamp localtime
     localtimestamp xml_is_well_formed pg_encoding_max_length txid_current_if_assigned pg_current_xact_id_if_assigned
+    pg_advisory_unlock_all pg_indexam_has_property
     """.split()
 )
 """Stable and volatile built-ins without a view of anything but their arguments, the clock and the own session."""
+
+SETTING_FUNCTIONS: frozenset[str] = frozenset(f"set_config({name})" for name in SETTINGS if name != "client_encoding")
+"""``set_config`` of a setting that callers may also SET, which the verifier allows where a constant names it."""
 
 DENIED_FUNCTIONS: frozenset[str] = frozenset(
     {"pg_partition_root", "satisfies_hash_partition", "makeaclitem", "ts_lexize"}
@@ -46,6 +52,7 @@ CATALOG_FUNCTIONS: Mapping[str, str] = MappingProxyType(
         "pg_get_indexdef": "pg_class",
         "pg_get_partkeydef": "pg_partitioned_table",
         "pg_get_viewdef": "pg_rewrite",
+        "pg_get_ruledef": "pg_rewrite",
         "pg_get_triggerdef": "pg_trigger",
         "pg_get_statisticsobjdef_columns": "pg_statistic_ext",
         "pg_get_statisticsobjdef": "pg_statistic_ext",
@@ -65,10 +72,24 @@ CATALOG_FUNCTIONS: Mapping[str, str] = MappingProxyType(
         "pg_table_is_visible": "pg_class",
         "pg_type_is_visible": "pg_type",
         "pg_collation_is_visible": "pg_collation",
+        "pg_opclass_is_visible": "pg_opclass",
+        "pg_operator_is_visible": "pg_operator",
+        "pg_opfamily_is_visible": "pg_opfamily",
+        "pg_conversion_is_visible": "pg_conversion",
+        "pg_statistics_obj_is_visible": "pg_statistic_ext",
+        "pg_ts_config_is_visible": "pg_ts_config",
+        "pg_ts_dict_is_visible": "pg_ts_dict",
+        "pg_ts_parser_is_visible": "pg_ts_parser",
+        "pg_ts_template_is_visible": "pg_ts_template",
+        "pg_get_function_sqlbody": "pg_proc",
+        "pg_index_column_has_property": "pg_class",
+        "pg_index_has_property": "pg_class",
+        "shobj_description": "pg_shdescription",
         "::regclass": "pg_class",
         "::regtype": "pg_type",
         "::regnamespace": "pg_namespace",
         "::regproc": "pg_proc",
+        "::regrole": "pg_roles",
     }
 )
 """Functions that look a catalog object up by OID: by name, the catalog that must show the OID to the caller.
@@ -85,10 +106,12 @@ OID_COLUMN: Mapping[str, str] = MappingProxyType(
         "pg_partitioned_table": "partrelid",
         "pg_rewrite": "ev_class",
         "pg_description": "objoid",
+        "pg_shdescription": "objoid",
         "pg_settings": "name",
+        "pg_get_ruledef": "oid",
     }
 )
-"""Which column of the catalog holds it, where that is not ``oid``."""
+"""Which column of the catalog holds it, where that is not ``oid``: by function, else by catalog."""
 
 NUMBER_ARGUMENT: Mapping[str, tuple[int, str]] = MappingProxyType({"col_description": (1, "objsubid")})
 """A further argument that must stand in the same row: which one, and in which column."""

@@ -32,39 +32,6 @@ from datagate.model.mask import MaskKind
 from datagate.model.policy import Action
 from datagate.model.values import ValueType
 
-PARTIES = Binding("facts.parties", ValueType.TEXT_ARRAY)
-EPOCH = Binding("facts.epoch", ValueType.BIGINT)
-VALID_UNTIL = Binding("facts.valid_until", ValueType.TIMESTAMPTZ)
-
-PARTY = Binding("facts.party", ValueType.TEXT)
-"""The party, where only one is concerned and nothing ends by itself; else NULL."""
-
-PURPOSES = Binding("facts.purposes", ValueType.TEXT_ARRAY)
-"""The purposes whose consents the statement reads; none where it reads no consent."""
-
-STILL_CURRENT = Fragment.of(
-    "CASE WHEN pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=)"
-    " 'read committed'::pg_catalog.text"
-    " AND EXISTS (SELECT 1 FROM datagate.epochs AS e WHERE e.party OPERATOR(pg_catalog.=) ",
-    PARTY,
-    " AND e.value OPERATOR(pg_catalog.=) ",
-    EPOCH,
-    ") OR datagate.still_current(",
-    PARTIES,
-    ", ",
-    EPOCH,
-    ", ",
-    VALID_UNTIL,
-    ", ",
-    PURPOSES,
-    ", NULL) THEN 0 ELSE -1 END",
-)
-"""Zero while the facts that the decisions came from are in force; else it raises, and so would an OFFSET of -1.
-
-The first half is the common case, which the engine answers faster than it calls the function: READ COMMITTED, where the
-statement's snapshot is as young as the statement. In an older snapshot the function looks past it.
-"""
-
 
 def quote(name: str) -> str:
     """An identifier in double quotes (PostgreSQL manual, 4.1.1)."""

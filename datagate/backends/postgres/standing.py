@@ -163,6 +163,15 @@ _CHECKS: tuple[_Check, ...] = (
         f" p.oid::regprocedure) {_CALLABLE} AND p.prosecdef"
         " AND NOT EXISTS (SELECT 1 FROM unnest(p.proconfig) c WHERE c LIKE 'search\\_path=%')",
     ),
+    _Check(
+        _SERIOUS,
+        "a cast that nobody has to name calls a function of somebody's own",
+        "it runs wherever the types meet, and no list of functions is asked",
+        "SELECT format('%s AS %s', castsource::regtype, casttarget::regtype),"
+        " format('DROP CAST (%s AS %s)', castsource::regtype, casttarget::regtype) FROM pg_catalog.pg_cast"
+        " WHERE oid >= 16384 AND castfunc >= 16384 AND castcontext IN ('i', 'a')"
+        " AND castsource < 16384 AND casttarget < 16384",
+    ),
     *(
         _Check(
             severity,

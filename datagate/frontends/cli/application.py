@@ -10,7 +10,7 @@ import psycopg
 import typer
 
 from datagate.errors import DatagateError, PolicyError
-from datagate.frontends.cli import gateway, lifecycle, policies, state, statements, users, why
+from datagate.frontends.cli import gateway, lifecycle, policies, showing, state, statements, users, why
 from datagate.frontends.cli.audit import audit
 from datagate.frontends.cli.demo import demo
 from datagate.frontends.cli.doctor import doctor
@@ -34,8 +34,8 @@ app.command("init")(state.init)
 app.command("gateway")(gateway.gateway)
 app.add_typer(users.user, name="user")
 app.command("doctor")(doctor)
-app.add_typer(state.entitle, name="entitle")
-app.add_typer(state.consent, name="consent")
+app.add_typer(showing.entitle, name="entitle")
+app.add_typer(showing.consent, name="consent")
 app.add_typer(state.mandate, name="mandate")
 app.add_typer(audit, name="audit")
 app.add_typer(lifecycle.caller, name="caller")

@@ -16,7 +16,7 @@ import typer
 
 from datagate.errors import StateError
 from datagate.frontends.cli.options import At, By, Format, FormatOption, OptionalDsn, State, Why, instant, store
-from datagate.frontends.cli.results import print_records, printable
+from datagate.frontends.cli.results import JsonText, Names, print_records, printable
 from datagate.frontends.cli.state import consent, entitle, mandate
 from datagate.model.facts import Mandate
 from datagate.stores.consent_record import from_records, to_record
@@ -150,9 +150,9 @@ def show_mandate(
         ("principal", wanted.principal),
         ("holder", wanted.holder),
         ("scope", wanted.scope),
-        ("parameters", encode_parameters(wanted.parameters)),
-        ("purposes", ", ".join(sorted(wanted.purposes))),
-        ("actor_kinds", ", ".join(sorted(kind.value for kind in wanted.actor_kinds))),
+        ("parameters", JsonText(encode_parameters(wanted.parameters))),
+        ("purposes", Names(wanted.purposes)),
+        ("actor_kinds", Names(kind.value for kind in wanted.actor_kinds)),
         ("valid_from", wanted.valid_from),
         ("valid_until", wanted.valid_until),
         ("suspended_at", wanted.suspended_at),
@@ -206,7 +206,7 @@ def list_callers(dsn: OptionalDsn = None, state: State = None, format_: FormatOp
     records = [
         (
             name,
-            ", ".join(each.name for each in granted if each.principal == name and each.value is None),
+            Names(each.name for each in granted if each.principal == name and each.value is None),
             sum(each.principal == name for each in handed),
             sum(each.holder == name for each in handed),
         )
@@ -229,10 +229,10 @@ def show_caller(
         (
             each.kind.value,
             each.name,
-            None if each.value is None else encode(each.value),
+            None if each.value is None else JsonText(encode(each.value)),
             each.valid_from,
             each.valid_until,
-            _validity(each.valid_from, each.valid_until, when),
+            validity(each.valid_from, each.valid_until, when),
         )
         for each in granted
     ]
@@ -305,12 +305,15 @@ def _change(before: object, fact: Fact[Any]) -> str:
 
 
 def _entitlement_cells(each: Entitlement) -> tuple[object, ...]:
-    value = None if each.value is None else encode(each.value)
+    value = None if each.value is None else JsonText(encode(each.value))
     return (each.principal, each.kind.value, each.name, value, each.valid_from, each.valid_until)
 
 
 def _consent_cells(each: Consent) -> tuple[object, ...]:
-    limits = [None if names is None else json.dumps(list(names)) for names in (each.categories, each.recipients)]
+    limits = [
+        None if names is None else JsonText(json.dumps(list(names), ensure_ascii=False))
+        for names in (each.categories, each.recipients)
+    ]
     answer = "yes" if each.granted else "no"
     return (each.data_subject, each.purpose, answer, each.valid_from, each.valid_until, *limits, each.evidence)
 
@@ -328,7 +331,8 @@ def _below(top: Mandate, every: Sequence[Mandate], depth: int, above: frozenset[
             yield from _below(each, every, depth + 1, above | {top.id})
 
 
-def _validity(start: datetime, end: datetime | None, when: datetime) -> str:
+def validity(start: datetime, end: datetime | None, when: datetime) -> str:
+    """Whether an instant lies before, within or behind the time for which something holds."""
     if when < start:
         return "not yet"
     return "ended" if end is not None and end <= when else "in force"
@@ -355,4 +359,4 @@ def _own_standing(each: Mandate, when: datetime) -> str:
         return "revoked"
     if each.suspended_at is not None and each.suspended_at <= when:
         return "suspended"
-    return _validity(each.valid_from, each.valid_until, when)
+    return validity(each.valid_from, each.valid_until, when)

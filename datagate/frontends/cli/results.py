@@ -8,7 +8,8 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from datetime import datetime
+from typing import Any, Self, TextIO
 
 import psycopg
 from psycopg import pq
@@ -78,11 +79,46 @@ def print_result(result: Result, format_: Format, out: TextIO | None = None) -> 
         _print_table(result, out)
 
 
+class JsonText(str):
+    """A text that is JSON: in JSON it stands as the value that it is."""
+
+    __slots__ = ()
+
+
+class Names(tuple[str, ...]):
+    """Names, sorted: a list in JSON, and with commas between them elsewhere."""
+
+    __slots__ = ()
+
+    def __new__(cls, names: Iterable[str]) -> Self:
+        """The names in their order."""
+        return super().__new__(cls, sorted(names))
+
+    def __str__(self) -> str:
+        return ", ".join(self)
+
+
 def print_records(names: Sequence[str], records: Iterable[Sequence[object]], format_: Format) -> None:
-    """Print records of our own, as text."""
+    """Print records of our own: text; in JSON numbers, lists and values as such, and instants in ISO 8601."""
+    if format_ is Format.JSON:
+        pairs = [
+            ", ".join(f"{json.dumps(name)}: {_own_json(value)}" for name, value in zip(names, record, strict=True))
+            for record in records
+        ]
+        print("[\n" + ",\n".join(f"  {{{each}}}" for each in pairs) + "\n]" if pairs else "[]")
+        return
     rows = [tuple(None if value is None else str(value) for value in record) for record in records]
     columns = tuple(Column(name, 0) for name in names)
     print_result(Result(columns, rows, ""), format_)
+
+
+def _own_json(value: object) -> str:
+    if isinstance(value, JsonText):
+        return str(value)
+    if isinstance(value, datetime):
+        value = value.isoformat()
+    plain = value if value is None or isinstance(value, bool | int | Names) else str(value)
+    return json.dumps(plain, ensure_ascii=False)
 
 
 def printable(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +28,7 @@ from datagate.frontends.cli.options import (
     store,
     words,
 )
-from datagate.frontends.cli.results import print_records
+from datagate.frontends.cli.results import JsonText, Names, print_records
 from datagate.frontends.cli.values import known_names, scope_parameters, values_of
 from datagate.model.caller import ActorKind
 from datagate.model.facts import ANY_KIND
@@ -106,6 +105,7 @@ def _role(dsn: str, role: str, directory: Path) -> tuple[str, ...]:
         return tuple(least_privileged(role, policies, catalog, exists=known is not None))
 
 
+@entitle.command("add", help="The same as grant.")
 @entitle.command("grant")
 def grant(
     principal: PrincipalId,
@@ -134,6 +134,7 @@ def grant(
             found.grant_attribute(principal, name, value, valid_from=start, valid_until=end, by=by, why=why)
 
 
+@entitle.command("revoke", help="The same as withdraw.")
 @entitle.command("withdraw")
 def withdraw_entitlement(
     principal: PrincipalId,
@@ -169,7 +170,7 @@ def list_entitlements(
                 each.principal,
                 each.kind.value,
                 each.name,
-                None if each.value is None else encode(each.value),
+                None if each.value is None else JsonText(encode(each.value)),
                 each.valid_from,
                 each.valid_until,
             )
@@ -178,6 +179,7 @@ def list_entitlements(
     print_records(("principal", "kind", "name", "value", "valid_from", "valid_until"), records, format_)
 
 
+@consent.command("add", help="The same as grant.")
 @consent.command("grant")
 def give_consent(
     data_subject: DataSubject,
@@ -219,6 +221,7 @@ def give_consent(
         )
 
 
+@consent.command("revoke", help="The same as withdraw.")
 @consent.command("withdraw")
 def withdraw_consent(
     data_subject: DataSubject,
@@ -266,6 +269,7 @@ def list_consents(
     print_records(names, records, format_)
 
 
+@mandate.command("add", help="The same as issue.")
 @mandate.command("issue")
 def issue_mandate(
     principal: PrincipalId,
@@ -360,8 +364,8 @@ def list_mandates(
                 each.principal,
                 each.holder,
                 each.scope,
-                encode_parameters(each.parameters),
-                ", ".join(sorted(each.purposes)),
+                JsonText(encode_parameters(each.parameters)),
+                Names(each.purposes),
                 each.valid_from,
                 each.valid_until,
                 each.revoked_at,
@@ -369,7 +373,7 @@ def list_mandates(
                 each.sub_delegable,
                 each.suspended_at,
                 each.max_uses,
-                ", ".join(sorted(kind.value for kind in each.actor_kinds)),
+                Names(kind.value for kind in each.actor_kinds),
             )
             for each in found.list_mandates(principal=principal, holder=holder, at=instant(at, "--at"))
         ]
@@ -377,5 +381,5 @@ def list_mandates(
     print_records((*names, *more), records, format_)
 
 
-def _names(names: Sequence[str] | None) -> str | None:
-    return None if names is None else json.dumps(list(names), ensure_ascii=False)
+def _names(names: Sequence[str] | None) -> Names | None:
+    return None if names is None else Names(names)

@@ -20,12 +20,12 @@ from psycopg.abc import Buffer, Params, Query
 
 from datagate.audit import Completion, Held
 from datagate.backends.postgres.assumptions import Assumption, hold
+from datagate.backends.postgres.engine import is_blank
 from datagate.backends.postgres.parameters import check_types, encode
 from datagate.errors import InternalError, NotSupportedError, ProgrammingError
 from datagate.frontends.driver.placeholders import Converted, convert, in_order, read_text
 
 _UTF8 = "utf-8"
-_WHITE = " \t\r\n\f\v;"
 _KEPT_STATEMENTS = 512
 _KEPT_LENGTH = 4096
 
@@ -286,6 +286,16 @@ class Admission:
         """Refuse to read from a cursor that was opened under rights that are no longer in force."""
         self._session.check_cursor(cursor)
 
+    def admit_numbered(self, text: str, *, assuming: bool = True) -> Admitted:
+        """Pass a statement through the gate that is in the engine's own style already, with ``$n``.
+
+        Raises:
+            DatagateError: The gate's refusals, and what is wrong with the text.
+        """
+        _check_characters(text)
+        self.asked = text
+        return self._session.admit(text, assuming=assuming) if not is_blank(text) else _BLANK
+
     def admit(
         self,
         query: Query,
@@ -314,7 +324,7 @@ class Admission:
         if kept is None:
             _check_characters(text)
         self.asked = text
-        admitted = self._session.admit(text, ahead=ahead) if text.strip(_WHITE) else _BLANK
+        admitted = self._session.admit(text, ahead=ahead) if not is_blank(text) else _BLANK
         if (
             kept is not None
             and kept.converted is converted

@@ -8,7 +8,7 @@ settings, temporary relations, locks, notifications, sequences' last values, and
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from psycopg import generators, pq
 from psycopg.abc import PQGen
@@ -19,9 +19,12 @@ from datagate.errors import InterfaceError
 from datagate.frontends.driver.admission import Admission, GateSession
 from datagate.frontends.driver.guarding import Gated
 
+if TYPE_CHECKING:
+    from datagate.frontends.driver.admission import Flight
+
 _KEPT = 64
 _IDLE = pq.TransactionStatus.IDLE
-_PUT_AWAY = (
+PUT_AWAY = (
     b"CLOSE ALL; UNLISTEN *; SET SESSION AUTHORIZATION DEFAULT; RESET ALL;"
     b" SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES"
 )
@@ -34,10 +37,12 @@ class SharedSession(GateSession, Protocol):
         """The same, for one connection and what it keeps."""
 
 
-class Lent(Gated[Row]):
-    """What makes a gated connection one that callers take turns on."""
+class TakesTurns:
+    """What a connection of whichever library needs to go from caller to caller."""
 
+    _admission: Admission | None = None
     _last: SharedSession | None = None
+    _watching: GateSession | None = None
 
     @property
     def _kept_admissions(self) -> dict[SharedSession, Admission]:
@@ -56,14 +61,36 @@ class Lent(Gated[Row]):
         if session not in kept:
             # What one connection keeps (cursors, prepared queries) is nothing to another of the same caller's.
             kept[session] = Admission(session.beside())
-        self._admission = kept[session]
+        admission = self._admission = kept[session]
         self._last = session
+        if self._watching is not admission.session:
+            # What runs here from now on ends when this caller's rights do, and no other's.
+            self._watch_no_longer()
+            self._watching = admission.session
+            admission.session.watch(cast("Flight", self))
+
+    def _watch_no_longer(self) -> None:
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.leave()
+
+    def _expect_free(self, session: SharedSession) -> None:
+        lent_out = self._last is not None and self._admission is not None
+        if lent_out and self._admission is not self._kept_admissions.get(session):
+            raise InterfaceError("the connection is still lent to another caller")
+
+
+class Lent(TakesTurns, Gated[Row]):
+    """What makes a gated connection one that callers take turns on."""
+
+    def leave_gate(self) -> None:
+        """The connection is being closed."""
+        self._watch_no_longer()
+        super().leave_gate()
 
     def _is_clean_for(self, session: SharedSession) -> bool:
         """Whether nothing that somebody else left can be there."""
-        fresh = self._last is None
-        if not fresh and self._admission is not None and self._admission is not self._kept_admissions.get(session):
-            raise InterfaceError("the connection is still lent to another caller")
+        self._expect_free(session)
         idle = self.pgconn.transaction_status == _IDLE
         return idle and not self.has_session_state and self._last is session
 
@@ -71,7 +98,7 @@ class Lent(Gated[Row]):
         """Put away what the last caller left."""
         if self.pgconn.transaction_status != _IDLE:
             yield from self._exec_command(b"ROLLBACK")
-        self.pgconn.send_query(_PUT_AWAY)
+        self.pgconn.send_query(PUT_AWAY)
         for result in (yield from generators.execute(self.pgconn)):
             if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
                 raise error_from_result(result, encoding="utf-8")
@@ -89,6 +116,6 @@ def lent(connection: Any) -> Any:
         InterfaceError: It is none of this driver's.
     """
     inner = getattr(connection, "driver_connection", connection)
-    if not isinstance(inner, Lent):
+    if not isinstance(inner, TakesTurns):
         raise InterfaceError("the pool holds a connection that does not pass the gate; nothing was sent")
     return inner

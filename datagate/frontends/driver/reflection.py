@@ -12,13 +12,14 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Cast, Function
 from sqlalchemy.dialects.postgresql import REGCLASS
+from sqlalchemy.dialects.postgresql.base import PGCompiler
 from sqlalchemy.dialects.postgresql.psycopg import PGCompiler_psycopg
 
 _CATALOGS = {"pg_catalog.pg_class": 1259, "pg_catalog.pg_constraint": 2606, "pg_catalog.pg_type": 1247}
 _ARMS = " ".join(f"WHEN '{name}' THEN {oid}" for name, oid in _CATALOGS.items())
 
 
-class ReflectionCompiler(PGCompiler_psycopg):
+class CarefulCompiler(PGCompiler):
     """PostgreSQL's compiler, without casts to regclass where reflection writes them."""
 
     def visit_cast(self, cast: Cast[Any], **kwargs: Any) -> str:
@@ -42,3 +43,7 @@ class ReflectionCompiler(PGCompiler_psycopg):
                 return "CAST('heap' AS TEXT)"
         rendered: str = super().visit_function(func, add_to_result_map, **kwargs)
         return rendered
+
+
+class ReflectionCompiler(CarefulCompiler, PGCompiler_psycopg):
+    """The same for psycopg."""

@@ -24,6 +24,7 @@ from datagate.frontends.gateway.conversation import Conversation
 from datagate.frontends.gateway.identity import Identity
 from datagate.frontends.gateway.limits import Allowances, Limits, Meter
 from datagate.frontends.gateway.login import LOGIN, Channel, Doorkeeper, Exchange, Reading
+from datagate.frontends.gateway.measures import Measures
 from datagate.frontends.gateway.options import read_options
 from datagate.frontends.gateway.patience import GRACE_SECONDS, Patience, State
 from datagate.frontends.gateway.pool import Pool
@@ -62,6 +63,7 @@ class House:
     executor: Executor
     allowances: Allowances
     limits: Limits
+    measures: Measures
 
 
 class Client(asyncio.Protocol):
@@ -144,6 +146,8 @@ class Client(asyncio.Protocol):
             self._house.keys.forget(self._key)
         self._phase = Phase.ENDED
         if self.conversation is not None:
+            # The server goes on with what it runs, whether or not anybody is left to hear of it.
+            self._house.keys.cancel_running(self.conversation)
             self.conversation.gone()
             LOG.info("logout", extra={"event": "logout", **self._whence()})
         if self._meter is not None:
@@ -165,11 +169,12 @@ class Client(asyncio.Protocol):
     @property
     def is_busy(self) -> bool:
         """Whether something of it is under way."""
-        return self.conversation is not None and self.conversation.upstream is not None
+        return self.conversation is not None and self.conversation.state is not State.IDLE
 
     def shut_down(self) -> None:
         """The gateway ends."""
-        self._refuse(OperationalError("the gateway is shutting down; connect again", sqlstate="57P01"))
+        if self._phase is not Phase.ENDED:
+            self._refuse(OperationalError("the gateway is shutting down; connect again", sqlstate="57P01"))
 
     def _whence(self) -> dict[str, str]:
         """For the log: who says to come from where."""
@@ -246,6 +251,7 @@ class Client(asyncio.Protocol):
         self.conversation = conversation
         if self._house.limits.counts_rows:
             self._rows = RowCount(self.meter.row)
+        self._house.measures.login(admitted=True)
         LOG.info("login", extra={"event": "login", **self._whence()})
         self.write(b"".join(told))
         conversation.take([])
@@ -259,8 +265,13 @@ class Client(asyncio.Protocol):
     def _refuse(self, error: DatagateError) -> None:
         told = answers.of_error(error, severity="FATAL")
         event = "refused" if self.conversation is None else "ended"
+        if self.conversation is None:
+            self._house.measures.login(admitted=False)
+        else:
+            self._house.measures.ended(error.sqlstate)
         LOG.warning(event, extra={"event": event, "sqlstate": error.sqlstate, **self._whence()})
         if self.conversation is not None:
+            self._house.keys.cancel_running(self.conversation)
             self.conversation.end(told)
             return
         self._phase = Phase.ENDED
@@ -289,6 +300,7 @@ class Client(asyncio.Protocol):
         if conversation is not None:
             if conversation.ending is None:
                 LOG.warning("cancelled", extra={"event": "cancelled", "sqlstate": error.sqlstate, **self._whence()})
+                self._house.measures.ended(error.sqlstate)
                 conversation.ending = error
             self._house.keys.cancel_running(conversation)
 

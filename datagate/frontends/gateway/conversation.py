@@ -77,7 +77,8 @@ class Conversation(Quick):
                 kind, message = self._current
                 if self.phase is Phase.SKIPPING and kind not in (SYNC, frontend.TERMINATE):
                     # It waited while an error ended its series.
-                    self._current, self._decision, self._pledged, self._planned = None, None, False, None
+                    self._current, self._decision, self._planned, self._declared = None, None, None, None
+                    self._pledged = False
                     continue
                 wait = self._needs(kind, message)
                 if wait is not None:
@@ -201,7 +202,7 @@ class Conversation(Quick):
             if portal is not None and isinstance(portal.statement, Local):
                 self._say(portal.statement.description(portal.message.results))
             elif portal is None:
-                self._refuse(DESCRIBE, no_portal(message.name))
+                self._describe_cursor(message.name)
             else:
                 self.send_describe(message.name, portal)
             return
@@ -216,6 +217,15 @@ class Conversation(Quick):
             own, shown = prepared.statement.own, prepared.statement.admitted.shows_rows
             what = Expectation(Step.DESCRIBE_STATEMENT, asked=prepared.asked, own=own, rows_shown=shown)
             self.relay.expect(what)
+
+    def _describe_cursor(self, name: bytes) -> None:
+        fault, self._declared = self._declared, None
+        if self.upstream is None or (isinstance(fault, DatagateError) and fault.sqlstate == "34000"):
+            self._refuse(DESCRIBE, no_portal(name))
+        elif isinstance(fault, DatagateError):
+            self._refuse(DESCRIBE, fault)
+        else:
+            self.send_describe_cursor(name)
 
     def _execute(self, message: frontend.Execute) -> None:
         portal, decision = self.portals.get(message.portal), self.line.meter.refusal() or self._taken()

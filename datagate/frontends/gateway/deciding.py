@@ -6,6 +6,7 @@ import re
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from datagate.backends.postgres.engine import is_blank
 from datagate.errors import (
     DatagateError,
     OperationalError,
@@ -25,7 +26,6 @@ from datagate.frontends.gateway.upstream import Upstream, profile_change
 
 QUERY, PARSE, BIND, DESCRIBE = frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.DESCRIBE
 EXECUTE = frontend.EXECUTE
-_WHITE = " \t\r\n\f\v;"
 _DEALLOCATE = re.compile(r'\s*DEALLOCATE\s+(?:PREPARE\s+)?(?:"([^"]+)"|(\w+))\s*;?\s*', re.IGNORECASE)
 
 
@@ -36,7 +36,7 @@ class Deciding(Speech):
         """What has to be waited for; None where all is there."""
         if kind in (QUERY, PARSE):
             text = decoded(message if kind == QUERY else message.text)
-            if text is not None and text.strip(_WHITE):
+            if text is not None and not is_blank(text):
                 if kind == QUERY and self._decision is None and self.read_by_settled:
                     planning = self._needs_plan(message, text)
                     if planning is not None:
@@ -44,8 +44,10 @@ class Deciding(Speech):
                 wait = self._needs_decision(text, assuming=True)
                 if wait is not None:
                     return wait
-                if kind == QUERY and isinstance(self._decision, SeveralStatements):
+                if kind == QUERY and isinstance(self._decision, SeveralStatements) and self._decision.texts:
                     return self._decide_several(self._decision.texts)
+                if isinstance(self._decision, SeveralStatements) and not self._decision.texts:
+                    self._decision = None  # nothing but a comment, by which some ask whether the server lives
                 if isinstance(self._decision, DatagateError):
                     return None
         elif kind == BIND:
@@ -58,6 +60,8 @@ class Deciding(Speech):
             if portal.pledged and not portal.held:
                 return self._check_portal(portal, message.portal)
             return None
+        elif kind == DESCRIBE and message.kind == frontend.PORTAL and message.name not in self.portals:
+            return self._check_declared(message.name) if self._declared is None else None
         elif kind not in (DESCRIBE, EXECUTE) or self.upstream is not None:
             return None
         return self.attach() if self.upstream is None else None
@@ -141,6 +145,10 @@ class Deciding(Speech):
         refusal = await self.way.pledge_portal(shown_name(portal))
         self._decision, self._pledged = refusal or self._decision, refusal is None
 
+    async def _check_declared(self, name: bytes) -> None:
+        """Whether what no Bind opened is a cursor that may be described: psycopg asks so what it DECLAREd."""
+        self._declared = await self.way.check_declared(shown_name(name)) or True
+
     async def _check_portal(self, portal: Portal, name: bytes) -> None:
         self._decision = await self.way.check_portal(shown_name(name))
         portal.held = True
@@ -148,7 +156,7 @@ class Deciding(Speech):
     def _needs_for_bind(self, message: frontend.Bind) -> Coroutine[Any, Any, None] | None:
         """The decision is made for each run; where the parameters are not what it assumed, made without assuming."""
         prepared = self.statements.get(message.statement)
-        if prepared is None or not prepared.asked.strip(_WHITE):
+        if prepared is None or is_blank(prepared.asked):
             return None
         if self._decision is None and prepared.era is not None and prepared.era == self.way.era:
             self._decision, self._run = prepared.statement, prepared.run

@@ -151,6 +151,7 @@ class Hearing(Deciding):
                 self.read_by, self.read_by_settled = next(SETTINGS), True
         if not self.relay.expected:
             self.again.settled(status)
+        self.restore(status)
 
     def completed(self, tag: bytes) -> None:
         """A statement is done."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from datagate.frontends.gateway.pool import Pool
@@ -25,7 +27,13 @@ class Measures:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.logins = Counter("datagate_logins", "Logins by outcome", ["outcome"], registry=self.registry)
+        self._logins = Counter("datagate_logins", "Logins by outcome", ["outcome"], registry=self.registry)
+        self._ended = Counter(
+            "datagate_ended",
+            "Statements and sessions that a limit or the server ended",
+            ["sqlstate"],
+            registry=self.registry,
+        )
         self.changed = Counter(
             "datagate_rights_changed", "Statements that met a change of rights", registry=self.registry
         )
@@ -45,14 +53,24 @@ class Measures:
         """A statement was refused."""
         self._refused.labels(sqlstate).inc()
 
-    def watch(self, pool: Pool) -> None:
-        """Show the state of a pool."""
+    def login(self, *, admitted: bool) -> None:
+        """Somebody got in, or did not."""
+        self._logins.labels("admitted" if admitted else "refused").inc()
+
+    def ended(self, sqlstate: str) -> None:
+        """A statement or session was ended."""
+        self._ended.labels(sqlstate).inc()
+
+    def watch(self, pool: Pool, clients: Callable[[], int]) -> None:
+        """Show the state of a pool, and how many clients are connected."""
         for name, tells, value in (
-            ("open", "Connections to the server", lambda: pool.size),
-            ("idle", "Connections that nobody has", lambda: pool.idle),
-            ("queued", "Who waits for a connection", lambda: pool.queued),
+            ("pool_open", "Connections to the server", lambda: pool.size),
+            ("pool_idle", "Connections that nobody has", lambda: pool.idle),
+            ("pool_queued", "Who waits for a connection", lambda: pool.queued),
+            ("pool_failures", "Attempts in a row in which no server answered", lambda: pool.failures),
+            ("clients", "Clients that are connected", clients),
         ):
-            Gauge(f"datagate_pool_{name}", tells, registry=self.registry).set_function(value)
+            Gauge(f"datagate_{name}", tells, registry=self.registry).set_function(value)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

@@ -8,24 +8,38 @@ from __future__ import annotations
 import re
 
 from datagate.frontends.gateway.sending import Sendable
+from datagate.frontends.gateway.upstream import PLAIN, Profile
 
 _LEAVES_NOTHING = re.compile(
     r"(?:BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|SHOW|FETCH|MOVE|CLOSE|COPY|EXPLAIN"
     r"|SET\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)|DEALLOCATE|DECLARE(?!.*\bWITH\s+HOLD\b))\b",
     re.IGNORECASE | re.DOTALL,
 )
-
-
+_FORGETS = re.compile(r"(?:RESET\s+(?P<name>\w+)|DISCARD\s+ALL)\s*", re.IGNORECASE)
 _CHANGES_SETTINGS = re.compile(r"(?:SET|RESET|DISCARD)\b", re.IGNORECASE)
+
+
+def forgotten(sendable: Sendable, profile: Profile) -> Profile:
+    """Of the settings that a client asked for at its start, those that a statement takes to the server's own again.
+
+    To the client it is as if the server had been started so for it: RESET goes back to what it asked for.
+    """
+    found = _FORGETS.fullmatch(sendable.admitted.text) if profile else None
+    if found is None:
+        return PLAIN
+    name = (found["name"] or "all").lower()
+    return profile if name == "all" else {key: value for key, value in profile.items() if key.lower() == name}
 
 
 def changes_settings(sendable: Sendable) -> bool:
     """Whether literals may be read in another way from this statement on, or until its transaction ends."""
+    if sendable.admitted.kind.name == "QUERY":
+        return b"set_config" in sendable.text
     return sendable.admitted.kind.name == "SESSION" and _CHANGES_SETTINGS.match(sendable.admitted.text) is not None
 
 
 def pins(sendable: Sendable) -> bool:
     """Whether the session has to keep its connection from this statement on."""
     if sendable.admitted.kind.name == "QUERY":
-        return False
+        return b"set_config" in sendable.text
     return bool(sendable.text) and _LEAVES_NOTHING.match(sendable.admitted.text) is None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 
 from datagate.backends.postgres.skeleton import INT4, movable, split, with_parameters
+from datagate.frontends.gateway.pins import pins
 from datagate.frontends.gateway.sending import Sendable, Types
 from datagate.gate import Known
 
@@ -160,7 +161,7 @@ class Plans:
 
     def keep(self, asked: Asked, plan: Plan) -> bool:
         """Keep a plan; whether it is fit to be run."""
-        if not plan.holds:
+        if not plan.holds or pins(plan.sendable):
             self.reject(asked)
             return False
         if len(self._plans) >= _MOST:

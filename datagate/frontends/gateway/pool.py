@@ -299,7 +299,7 @@ class _Asker:
         if kind == backend.ERROR:
             self._failed = True
         elif kind == backend.READY and not self.done.done():
-            self.done.set_result(not self._failed and data[start + 5] == backend.IDLE)
+            self.done.set_result(not self._failed and data[start:end] == backend.ready(backend.IDLE))
         elif kind == backend.PARAMETER_STATUS:
             name, value = backend.read_parameter_status(data[start + 5 : end])
             self._upstream.parameters[name] = value

@@ -12,22 +12,25 @@ import os
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psycopg
 import uvloop
 
-from datagate.errors import DatagateError
+from datagate.errors import DatagateError, OperationalError
 from datagate.frontends.gateway.login import Tokens
 from datagate.frontends.gateway.protocol.startup import Cancel
-from datagate.frontends.gateway.sockets import bind
+from datagate.frontends.gateway.sockets import bind, raise_descriptor_limit
 from datagate.frontends.gateway.watch import Watch
 from datagate.frontends.gateway.worker import Settings, Worker
 from datagate.gate import Gate
 
 LOG = logging.getLogger("datagate.gateway")
+_RESTART_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ def run(service: Service) -> None:
     Raises:
         DatagateError: The port is taken, policies are wrong, files cannot be read.
     """
+    raise_descriptor_limit()
     if service.workers == 1:
         uvloop.run(_serve(service, None))
         return
@@ -62,29 +66,25 @@ def run(service: Service) -> None:
 
 
 def _supervise(service: Service, folder: Path) -> None:
-    """Start the workers, hand signals on, and start those anew that end unasked."""
+    """Start the workers, hand signals on, and start those anew that end unasked.
+
+    Raises:
+        OperationalError: A worker cannot even begin.
+    """
     running: dict[int, int] = {}
-    ending = False
+    ending = failed = False
 
     def start(number: int) -> None:
         process = os.fork()
         if process:
             running[process] = number
-            return
-        status = 1
-        try:
-            settings = replace(service.settings, number=number)
-            uvloop.run(_serve(replace(service, settings=settings), folder))
-            status = 0
-        except DatagateError as error:
-            LOG.warning(error.message, extra={"event": "failed", "worker": number})
-        finally:
-            os._exit(status)
+        else:
+            _work(replace(service, settings=replace(service.settings, number=number)), folder)
 
     def hand_on(number: int, _frame: object) -> None:
         nonlocal ending
         ending = ending or number != signal.SIGHUP
-        for process in running:
+        for process in tuple(running):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)
 
@@ -95,9 +95,31 @@ def _supervise(service: Service, folder: Path) -> None:
     while running:
         process, status = os.wait()
         number = running.pop(process)
-        if not ending and status:
-            LOG.error("worker ended", extra={"event": "worker-ended", "worker": number})
+        if ending or not status:
+            continue
+        LOG.error("worker ended", extra={"event": "worker-ended", "worker": number})
+        if not _Mailbox.place(folder, number).exists():
+            # It never began to serve, and what kept it from that would keep the next one too.
+            failed = True
+            hand_on(signal.SIGTERM, None)
+            continue
+        time.sleep(_RESTART_SECONDS)
+        if not ending:
             start(number)
+    if failed:
+        raise OperationalError("a worker did not begin to serve; see above")
+
+
+def _work(service: Service, folder: Path) -> None:
+    """Be a worker, to the end of this process."""
+    status = 1
+    try:
+        uvloop.run(_serve(service, folder))
+        status = 0
+    except (DatagateError, psycopg.Error) as error:
+        LOG.error(str(error), extra={"event": "failed", "worker": service.settings.number})  # noqa: TRY400 - one line
+    finally:
+        os._exit(status)
 
 
 async def _serve(service: Service, folder: Path | None) -> None:
@@ -139,13 +161,14 @@ async def _reload(worker: Worker) -> None:
     """Take new policies and certificates; where they are wrong, the old ones stay."""
     try:
         reloaded = await asyncio.to_thread(worker.reload)
-    except (DatagateError, OSError, ValueError) as error:
+    except DatagateError as error:
         LOG.warning(f"not reloaded: {error}", extra={"event": "reload-failed"})
         return
     if reloaded.accepted:
         LOG.info(f"policies {reloaded.version:.12} are in force", extra={"event": "reloaded"})
     else:
-        LOG.warning("not reloaded: " + "; ".join(reloaded.problems), extra={"event": "reload-failed"})
+        # Why, is what `datagate.policies` has just logged.
+        LOG.warning(f"not reloaded: policies {reloaded.version:.12} stay", extra={"event": "reload-failed"})
 
 
 class _Mailbox:
@@ -156,15 +179,21 @@ class _Mailbox:
         self._folder = folder
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        own = folder / str(number)
+        own = self.place(folder, number)
         own.unlink(missing_ok=True)
         self._socket.bind(str(own))
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._read)
 
+    @staticmethod
+    def place(folder: Path, number: int) -> Path:
+        """Where the requests for a worker arrive; there is such a socket from when it first serves."""
+        return folder / str(number)
+
     def post(self, number: int, request: Cancel) -> None:
         """Send a request to the worker whose session it speaks of."""
         with contextlib.suppress(OSError):
-            self._socket.sendto(request.process.to_bytes(4, "big") + request.key, str(self._folder / str(number)))
+            message = request.process.to_bytes(4, "big") + request.key
+            self._socket.sendto(message, str(self.place(self._folder, number)))
 
     def _read(self) -> None:
         with contextlib.suppress(OSError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import resource
 import socket
 
 from datagate.errors import OperationalError
@@ -41,3 +43,11 @@ def keep_alive(sock: socket.socket) -> None:
     ):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many open sockets as the system lets it have: the usual limit is 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Where even that is forbidden, or the system caps it lower, the usual limit stays.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

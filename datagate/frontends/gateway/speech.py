@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from datagate.errors import (
     DatagateError,
@@ -18,22 +18,26 @@ from datagate.errors import (
     ProgrammingError,
 )
 from datagate.frontends.gateway import answers
+from datagate.frontends.gateway.hearer import Hearer
 from datagate.frontends.gateway.limits import Meter
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.patience import State
-from datagate.frontends.gateway.pins import changes_settings, pins
+from datagate.frontends.gateway.pins import changes_settings, forgotten, pins
 from datagate.frontends.gateway.plans import Plan, Values
 from datagate.frontends.gateway.pool import Pool
 from datagate.frontends.gateway.prepared import Portal, Prepared
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.frames import Frame
 from datagate.frontends.gateway.protocol.phases import Phase
-from datagate.frontends.gateway.relay import SYNC_SHOWN, Expectation, Hearer, Relay, Step
+from datagate.frontends.gateway.relay import SYNC_SHOWN, Expectation, Relay, Step
 from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import BLANK, Sendable
-from datagate.frontends.gateway.upstream import Key, Profile, Upstream
+from datagate.frontends.gateway.upstream import PLAIN, Key, Profile, Upstream, profile_change
 from datagate.frontends.gateway.way import Decision, Way
 
+ABORTED = ProgrammingError(
+    "current transaction is aborted, commands ignored until end of transaction block", sqlstate="25P02"
+)
 POISON_PORTAL = b"refused by datagate"
 SETTINGS = count(1)
 _NO_PARAMETERS = frontend.Bind(b"", b"", (), (), b"\0\0")
@@ -93,6 +97,7 @@ class Speech(Hearer):
         self.pinned = False
         self.turns = 0
         self.ending: DatagateError | None = None
+        self.forgotten: Profile = PLAIN
         # What literals are read by: a profile, or a number of its own for each time that the session changed something.
         self.read_by: object = tuple(profile.items())
         self.read_by_settled = True
@@ -102,6 +107,7 @@ class Speech(Hearer):
         self._run: Run | None = None
         self._planned: tuple[Plan, Values] | None = None
         self._pledged = False
+        self._declared: DatagateError | Literal[True] | None = None
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
 
@@ -226,6 +232,11 @@ class Speech(Hearer):
         self._out.append(frontend.describe(frontend.PORTAL, name))
         self.relay.expect(what)
 
+    def send_describe_cursor(self, name: bytes) -> None:
+        """Describe a declared cursor upstream."""
+        self._out.append(frontend.describe(frontend.PORTAL, name))
+        self.relay.expect(Expectation(Step.DESCRIBE_PORTAL))
+
     def send_execute(self, name: bytes, rows: int, portal: Portal) -> None:
         """Run a portal upstream."""
         asked = portal.prepared.asked
@@ -253,6 +264,9 @@ class Speech(Hearer):
 
         Where something is under way or a transaction is open, the server is made to fail in our place.
         """
+        if self.upstream is not None and self.relay.status == backend.FAILED:
+            # What a server says first of all to anything but the end of a transaction that failed.
+            error = ABORTED
         told = answers.of_error(error)
         self._decision = self._planned = None
         if self.upstream is None:
@@ -278,8 +292,16 @@ class Speech(Hearer):
         """What the statement leaves behind on its connection."""
         if pins(sendable):
             self.pinned = True
+            self.forgotten = {**self.forgotten, **forgotten(sendable, self.profile)}
         if changes_settings(sendable):
             self.read_by, self.read_by_settled = next(SETTINGS), False
+
+    def restore(self, status: int) -> None:
+        """Set anew what the client asked for at its start, and what it ran took away."""
+        if self.forgotten and status != backend.FAILED and self.upstream is not None:
+            self.send_hidden(profile_change(PLAIN, self.forgotten))
+            self.forgotten = PLAIN
+            self.flush()
 
     def flush(self) -> None:
         """Send what is written for the server."""

@@ -150,6 +150,9 @@ class Upstream(asyncio.Protocol):
                     self.abort()
                     return
                 break
+            if end - at < _HEADER:
+                self.abort()
+                return
             verdict = listener.message(kind, data, at, end)
             if verdict is not True:
                 if start < at:

@@ -16,6 +16,7 @@ from typing import Protocol
 from datagate.errors import DatagateError
 from datagate.frontends.gateway.identity import WISHES, Identity
 from datagate.frontends.gateway.measures import Measures
+from datagate.frontends.gateway.pins import pins
 from datagate.frontends.gateway.plans import Asked, Plan, Plans, Values, types_of
 from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import Sendable
@@ -184,7 +185,7 @@ class Way:
         plan = self.plans.bound.get(text)
         if plan is None or plan.known is not known:
             kept = self._kept.get((text, True))
-            if kept is None or kept.admitted is not known.admitted:
+            if kept is None or kept.admitted is not known.admitted or pins(kept):
                 return None
             plan = self.plans.bound[text] = Plan(known, None, kept, ())
         return plan
@@ -279,6 +280,10 @@ class Way:
     async def check_portal(self, portal: str) -> DatagateError | None:
         """RightsChanged where a portal is run under rights that are no longer in force."""
         return await self._asked(lambda: self._session.check_cursor(f"portal {portal}"))
+
+    async def check_declared(self, cursor: str) -> DatagateError | None:
+        """What is wrong with looking at a declared cursor: there is none, or its rights are no longer in force."""
+        return await self._asked(lambda: self._session.check_cursor(cursor))
 
     async def _asked(self, ask: Callable[[], object]) -> DatagateError | None:
         """What a question to the state raises, which happens in a thread."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from scramp import ScramException
 from scramp.core import CBindData
 
 from datagate.errors import OperationalError
@@ -50,16 +51,23 @@ class Certificates:
     clients: Path | None = None
 
     def encrypting(self) -> Encrypting:
-        """Read them."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self.certificate, self.key)
-        context.set_alpn_protocols([ALPN])
-        if self.clients is not None:
-            context.load_verify_locations(self.clients)
-            context.verify_mode = ssl.CERT_OPTIONAL
-        der = ssl.PEM_cert_to_DER_cert(_first_certificate(self.certificate.read_text("ascii", "ignore")))
-        return Encrypting(context, bytes(CBindData.from_der(der)))
+        """Read them.
+
+        Raises:
+            OperationalError: They are not to be read, or do not fit together.
+        """
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.load_cert_chain(self.certificate, self.key)
+            context.set_alpn_protocols([ALPN])
+            if self.clients is not None:
+                context.load_verify_locations(self.clients)
+                context.verify_mode = ssl.CERT_OPTIONAL
+            der = ssl.PEM_cert_to_DER_cert(_first_certificate(self.certificate.read_text("ascii", "ignore")))
+            return Encrypting(context, bytes(CBindData.from_der(der)))
+        except (OSError, ValueError, ScramException) as error:
+            raise OperationalError(f"the gateway's certificate cannot be used: {error}", sqlstate="F0000") from None
 
 
 def _first_certificate(pem: str) -> str:
@@ -107,6 +115,8 @@ class Worker:
         self._settling = Settling(self._executor)
         self._login_executor = ThreadPoolExecutor(2, thread_name_prefix="login")
         self.pool = Pool(self._open, len(self._target.hosts), settings.limits)
+        self.measures = Measures()
+        self.measures.watch(self.pool, lambda: self.clients)
         self.keys = Keys(settings.number, secrets.token_bytes, self._cancel_upstream)
         doorkeeper = Doorkeeper(
             users=UserFile(settings.users),
@@ -126,9 +136,8 @@ class Worker:
             self._login_executor,
             Allowances(settings.allowed, time.monotonic),
             settings.allowed,
+            self.measures,
         )
-        self.measures = Measures()
-        self.measures.watch(self.pool)
         self.tasks: set[asyncio.Task[None]] = set()
         self._nobody = _Nobody()
         self._post: Post | None = None
@@ -161,7 +170,7 @@ class Worker:
         """Read policies and certificates anew; what is wrong leaves all as it was. To be called in a thread.
 
         Raises:
-            OSError, ssl.SSLError, ValueError: The certificates cannot be read.
+            OperationalError: The certificates cannot be read.
         """
         certificates = self._settings.certificates
         encrypting = certificates.encrypting() if certificates is not None else None
@@ -171,7 +180,7 @@ class Worker:
         return reloaded
 
     async def stop(self) -> None:
-        """Accept nobody any more, let transactions end, then close everything."""
+        """Accept nobody any more, let transactions end, then close everything; see ``drain_seconds``."""
         if self._serving is not None:
             self._serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -181,7 +190,10 @@ class Worker:
             await door.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.drain_seconds):
-                    while any(client.is_busy for client in door.clients):
+                    while door.clients:
+                        for client in tuple(door.clients):
+                            if not client.is_busy:
+                                client.shut_down()
                         await asyncio.sleep(0.02)
             for client in tuple(door.clients):
                 client.shut_down()

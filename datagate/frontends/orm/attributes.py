@@ -7,13 +7,15 @@ still stands. For objects of other sessions, or of none, they do what they did b
 from __future__ import annotations
 
 from typing import Any, Protocol
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from sqlalchemy import event
 from sqlalchemy.orm import Mapper, instrumentation
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 from sqlalchemy.orm.base import instance_state
 from sqlalchemy.orm.mapper import _all_registries  # SQLAlchemy has no public list of what is mapped already
+
+from datagate.errors import RightsChanged
 
 
 class Keeper(Protocol):
@@ -25,9 +27,23 @@ class Keeper(Protocol):
     def load(self, attribute: InstrumentedAttribute[Any], state: Any) -> Any:
         """The value of an attribute that is not in memory."""
 
+    def stamp(self, state: Any) -> None:
+        """Let an object that may leave remember what its masks are."""
 
-KEEPERS: WeakValueDictionary[int, Keeper] = WeakValueDictionary()
+
+KEEPERS: dict[int, ref[Keeper]] = {}
 """Gated sessions by the key that the states of their objects carry."""
+
+
+def keep(key: int, keeper: Keeper) -> None:
+    """Let the objects of a session find it, as long as it lives."""
+    KEEPERS[key] = ref(keeper, lambda _: KEEPERS.pop(key, None))
+
+
+def keeper_of(state: Any) -> Keeper | None:
+    """The gated session that holds an object, if one does."""
+    found = KEEPERS.get(state.session_id)
+    return found() if found is not None and state.key is not None else None
 
 
 class GatedAttribute(InstrumentedAttribute[Any]):
@@ -40,8 +56,9 @@ class GatedAttribute(InstrumentedAttribute[Any]):
         if instance is None:
             return self
         state: Any = instance_state(instance)
-        keeper = KEEPERS.get(state.session_id)
-        if keeper is None or state.key is None:
+        found = KEEPERS.get(state.session_id)
+        keeper = found() if found is not None and state.key is not None else None
+        if keeper is None:
             return InstrumentedAttribute.__get__(self, instance, owner)
         keeper.expect_current()
         held = state.dict
@@ -50,12 +67,45 @@ class GatedAttribute(InstrumentedAttribute[Any]):
         return keeper.load(self, state)
 
 
+class Asking(property):
+    """What a composite is read by: what it is made of is held in memory once more, so that it has to ask as well."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is not None:
+            keeper = keeper_of(instance_state(instance))
+            if keeper is not None:
+                keeper.expect_current()
+        return super().__get__(instance, owner)
+
+
 def watch(mapper: Mapper[Any], _class: type | None = None) -> None:
     """Let the attributes of a mapped class ask."""
     manager = instrumentation.manager_of_class(mapper.class_)
     for attribute in dict.values(manager):
         if type(attribute) is InstrumentedAttribute:
             attribute.__class__ = GatedAttribute
+    for composite in mapper.composites:
+        proxy: Any = manager[composite.key]
+        if not isinstance(proxy.descriptor, Asking):
+            made = proxy.descriptor
+            proxy.descriptor = Asking(made.fget, made.fset, made.fdel)
+    if not event.contains(mapper.class_, "pickle", _on_pickle):
+        event.listen(mapper.class_, "pickle", _on_pickle)
+
+
+def _on_pickle(instance: object, state_dict: dict[str, Any]) -> None:
+    """A pickle leaves the session: what is in it must be current, and say which of it are masks."""
+    state = instance_state(instance)
+    keeper = keeper_of(state)
+    if keeper is None:
+        return
+    held = dict(state.dict)
+    keeper.expect_current()
+    if held.keys() != state.dict.keys():
+        # The values are being written down already, so this cannot go on without what was let go of.
+        raise RightsChanged(f"{type(instance).__name__} has to be read again; read it, then pickle it")
+    keeper.stamp(state)
+    state_dict["info"] = state.info
 
 
 def watch_all() -> None:

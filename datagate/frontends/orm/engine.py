@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, QueuePool, create_engine, event
 from sqlalchemy.dialects import registry
 from sqlalchemy.engine.base import OptionEngine  # what Engine.execution_options() returns; not in the public index
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -30,7 +31,8 @@ from datagate.model.caller import Caller
 
 FRONTEND = "session"
 _KEPT_LANES = 1024
-_DRIVERS = frozenset({"postgresql+psycopg", "postgresql+psycopg_async", "datagate+psycopg", "datagate"})
+_PSYCOPG = frozenset({"postgresql+psycopg", "postgresql+psycopg_async", "datagate+psycopg", "datagate"})
+_ASYNCPG = "postgresql+asyncpg"
 _GATE_SETTINGS = ("policies", "state", "keyring", "audit")
 _DIALECT_SETTINGS = {
     "isolation_level": "_on_connect_isolation_level",
@@ -65,19 +67,23 @@ def borrower() -> Lane:
     return lane
 
 
-class LendingDialect(DatagateDialect):
-    """The driver's dialect, where connections go from caller to caller."""
-
-    supports_statement_cache = True
+class PingsForBorrowers(DefaultDialect):
+    """What a dialect needs where connections go from caller to caller."""
 
     def do_ping(self, dbapi_connection: DBAPIConnection) -> bool:
         """Ask whether the server is there, in the name of the one who is to get the connection."""
         lend(dbapi_connection, borrower())
-        alive: bool = super().do_ping(dbapi_connection)  # type: ignore[no-untyped-call]
+        alive: bool = super().do_ping(dbapi_connection)
         return alive
 
 
-class LendingAsyncDialect(DatagateAsyncDialect, LendingDialect):
+class LendingDialect(PingsForBorrowers, DatagateDialect):
+    """The driver's dialect, where connections go from caller to caller."""
+
+    supports_statement_cache = True
+
+
+class LendingAsyncDialect(PingsForBorrowers, DatagateAsyncDialect):
     """The same for asynchronous engines."""
 
     supports_statement_cache = True
@@ -184,13 +190,12 @@ def gate_engine(engine: Engine | AsyncEngine, gate: Gate) -> GatedEngine:
     Listeners of other events are not: put them on ``gate_engine(…).as_caller(caller)``.
 
     Raises:
-        InterfaceError: it is none of ``postgresql+psycopg``, or opens connections by a ``creator`` of its own.
+        InterfaceError: it is none of ``postgresql+psycopg`` or ``postgresql+asyncpg``, or opens connections by a
+            ``creator`` of its own.
     """
     plain = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
-    if isinstance(plain, OptionEngine) or plain.url.drivername not in _DRIVERS:
-        raise InterfaceError("gate_engine needs an engine of create_engine('postgresql+psycopg://…')")
+    name = _lending(plain)
     is_async = bool(plain.dialect.is_async)
-    name = "lending_async" if is_async else "lending"
     shared = create_engine(
         plain.url.set(drivername=f"datagate+{name}"),
         creator=_opens_like(plain),
@@ -204,6 +209,24 @@ def gate_engine(engine: Engine | AsyncEngine, gate: Gate) -> GatedEngine:
     event.listen(shared.pool, "checkin", _shut)
     event.listen(shared, "before_execute", leave_out, retval=True)
     return GatedEngine(shared, gate, is_async=is_async)
+
+
+def _lending(plain: Engine) -> str:
+    """The dialect that lends connections to the engine's database; InterfaceError where there is none."""
+    if isinstance(plain, OptionEngine):
+        raise InterfaceError("gate_engine needs the engine itself, not one of its execution_options(…)")
+    if plain.dialect.name not in ("postgresql", "datagate"):
+        raise InterfaceError(
+            f"datagate stands before PostgreSQL only, as yet; it has no backend for {plain.dialect.name}"
+        )
+    if plain.url.drivername == _ASYNCPG:
+        return "lending_asyncpg"
+    if plain.url.drivername not in _PSYCOPG:
+        raise InterfaceError(
+            "gate_engine needs an engine of postgresql+psycopg:// or postgresql+asyncpg://, "
+            f"not of {plain.url.drivername}://"
+        )
+    return "lending_async" if plain.dialect.is_async else "lending"
 
 
 _OPENING: ContextVar[Engine] = ContextVar("datagate_opening")
@@ -237,8 +260,9 @@ def _follow(plain: Engine, shared: Engine, gate: Gate) -> None:
         if _OPENING.get(None) is not plain or _BORROWER.get(None) is None:
             return None
         (_, own) = shared.dialect.create_connect_args(plain.url)
-        caller = borrower().gate_session.caller
-        arguments = {**cparams, "caller": caller, "gate": _AtTheDoor(gate), "context": own["context"]}
+        arguments = {**cparams, "caller": borrower().gate_session.caller, "gate": _AtTheDoor(gate)}
+        if "context" in own:
+            arguments["context"] = own["context"]
         for setting in _GATE_SETTINGS:
             arguments.pop(setting, None)
         return shared.dialect.connect(*cargs, **arguments)
@@ -262,7 +286,7 @@ def _told(plain: Engine) -> dict[str, Any]:
         told["pool_timeout"] = pool._timeout
         told["pool_use_lifo"] = pool._pool.use_lifo
     for name, attribute in _DIALECT_SETTINGS.items():
-        value = getattr(dialect, attribute)
+        value = getattr(dialect, attribute, None)
         if value is not None:
             told[name] = value
     return told
@@ -275,3 +299,4 @@ def _shut(connection: DBAPIConnection | None, _record: object) -> None:
 
 registry.register("datagate.lending", __name__, "LendingDialect")
 registry.register("datagate.lending_async", __name__, "LendingAsyncDialect")
+registry.register("datagate.lending_asyncpg", f"{__name__}_asyncpg", "LendingAsyncpgDialect")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import inspect
+from sqlalchemy import BindParameter, ClauseElement, inspect
 from sqlalchemy.orm import ColumnProperty, Mapper, PassiveFlag
+from sqlalchemy.sql import visitors
 
 from datagate.errors import Refused
 from datagate.frontends.orm.outlook import Outlook
@@ -16,6 +17,8 @@ from datagate.model.caller import Caller
 
 STAMP = "datagate"
 _SMALL_INTEGERS = range(-5, 257)
+# A text that has a mask of this length in it was made of it; shorter ones occur by chance.
+_LONG_TEXT = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,36 @@ class Stamp:
     values: Mapping[str, object]
 
 
+class Masks:
+    """The masks that objects of a session show, to recognise what was made of them."""
+
+    def __init__(self, held: Iterable[Any], outlook_of: Any) -> None:
+        self._objects: dict[int, str] = {}
+        self._texts: dict[str, str] = {}
+        for value, name in _masks(held, outlook_of):
+            if _is_telling(value):
+                self._objects.setdefault(id(value), name)
+                if isinstance(value, str):
+                    self._texts.setdefault(value, name)
+        self._long = [text for text in self._texts if len(text) >= _LONG_TEXT]
+
+    def source(self, value: object) -> str | None:
+        """The attribute from whose mask a value is: the same object, an equal text, or one that has the mask in it.
+
+        A number that was computed from a mask is not recognised.
+        """
+        if not self._objects or not _is_telling(value):
+            return None
+        found = self._objects.get(id(value))
+        if found is None and isinstance(value, str):
+            found = self._texts.get(value)
+            if found is None:
+                found = next((self._texts[text] for text in self._long if text in value), None)
+        return found
+
+
 def check_flush(new: Iterable[Any], dirty: Iterable[Any], held: Iterable[Any], outlook_of: Any) -> None:
     """Refuse to write to or from a masked or hidden attribute.
-
-    A value counts as a mask's if it is the very object that was loaded as one; what is computed from a mask is not
-    recognised.
 
     Args:
         new: objects to be inserted.
@@ -46,7 +74,7 @@ def check_flush(new: Iterable[Any], dirty: Iterable[Any], held: Iterable[Any], o
     changes = [*_given(new), *_changed(dirty)]
     if not changes:
         return
-    masks = {id(value): name for value, name in _masks(held, outlook_of)}
+    masks = Masks(held, outlook_of)
     for state, prop, value in changes:
         outlook: Outlook = outlook_of(state.mapper)
         if prop.key in outlook.masked.get(state.mapper, ()):
@@ -54,11 +82,60 @@ def check_flush(new: Iterable[Any], dirty: Iterable[Any], held: Iterable[Any], o
         if prop in outlook.hidden:
             raise Refused(f"{prop} is a column that this caller does not see, so he may not write it")
         stamp = state.info.get(STAMP) if state.key is None else None
-        source = masks.get(id(value)) if _is_telling(value) else None
+        source = masks.source(value)
         if stamp is not None and _is_telling(value) and stamp.values.get(prop.key) is value:
             source = str(prop)
         if source is not None:
-            raise Refused(f"{prop} would be written from {source}, which shows this caller a mask")
+            raise written_from(str(prop), source)
+
+
+def written_from(target: str, source: str) -> Refused:
+    """What is said where a mask would reach the table."""
+    return Refused(f"{target} would be written from {source}, which shows this caller a mask")
+
+
+def check_statement(statement: Any, parameters: Any, masks: Callable[[], Masks]) -> None:
+    """Refuse a statement that would write what was made of a mask.
+
+    Raises:
+        Refused: names the column.
+    """
+    given = list(_written(statement, parameters))
+    if not given:
+        return
+    known = masks()
+    for column, value in given:
+        source = known.source(value)
+        if source is not None:
+            raise written_from(f"{statement.table}.{column}", source)
+
+
+def check_mappings(mapper: Mapper[Any], mappings: Iterable[Any], masks: Masks) -> None:
+    """The same for rows that are written past the unit of work."""
+    for each in mappings:
+        values = each if isinstance(each, Mapping) else inspect(each).dict
+        for key, value in values.items():
+            source = masks.source(value) if key in mapper.column_attrs else None
+            if source is not None:
+                raise written_from(f"{mapper.class_.__name__}.{key}", source)
+
+
+def _written(statement: Any, parameters: Any) -> Iterator[tuple[str, object]]:
+    """The values that an INSERT or UPDATE gives to columns: in its own words, and as parameters."""
+    own = dict(statement._values or ())
+    own.update(dict(getattr(statement, "_ordered_values", None) or ()))
+    rows = [dict(own), *(row for rows in getattr(statement, "_multi_values", ()) for row in rows)]
+    for row in rows:
+        for column, value in row.items() if isinstance(row, Mapping) else ():
+            name = getattr(column, "key", column)
+            for element in visitors.iterate(value) if isinstance(value, ClauseElement) else (value,):
+                if isinstance(element, BindParameter):
+                    yield str(name), element.value
+                elif not isinstance(element, ClauseElement):
+                    yield str(name), element
+    keys = {column.key for column in statement.table.primary_key}
+    for given in [parameters] if isinstance(parameters, Mapping) else parameters or ():
+        yield from ((str(name), value) for name, value in given.items() if name not in keys)
 
 
 def _given(new: Iterable[Any]) -> Iterator[tuple[Any, ColumnProperty[Any], object]]:
@@ -85,7 +162,7 @@ def _masks(held: Iterable[Any], outlook_of: Any) -> Iterator[tuple[object, str]]
     """The masks that objects of the session show, with their attributes' names."""
     for each in held:
         state: Any = inspect(each)
-        for key in outlook_of(state.mapper).masked.get(state.mapper, ()):
+        for key in shown_masked(state.mapper, outlook_of(state.mapper)):
             # An attribute that was assigned to holds no mask; that it may not be written is another matter.
             if key in state.dict and key not in state.committed_state:
                 yield state.dict[key], f"{state.mapper.class_.__name__}.{key}"
@@ -102,4 +179,12 @@ def _is_telling(value: object) -> bool:
 
 def shown_masked(mapper: Mapper[Any], outlook: Outlook) -> frozenset[str]:
     """The attributes that show masks, in some rows at least."""
-    return outlook.masked.get(mapper, frozenset()) | outlook.varying.get(mapper, frozenset())
+    return outlook.masked.get(mapper, _NONE) | outlook.varying.get(mapper, _NONE)
+
+
+def named_masked(mapper: Mapper[Any], outlook: Outlook) -> frozenset[str]:
+    """These, and what is made of them: hybrids, composites and synonyms."""
+    return shown_masked(mapper, outlook) | outlook.derived.get(mapper, _NONE)
+
+
+_NONE: frozenset[str] = frozenset()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from sqlalchemy import Column, Table
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, configure_mappers, registry
 from sqlalchemy.orm.interfaces import MapperProperty
-from sqlalchemy.sql import visitors
+from sqlalchemy.sql import coercions, roles, visitors
 
 from datagate.gate import Footing, Gate, GateSession, Sight
 
@@ -23,13 +24,15 @@ class Outlook:
     """The attributes of a registry's classes in one caller's sight.
 
     ``hidden``: properties that name a column which does not exist for him. ``masked``: for each mapper, the attributes
-    that never show what the table holds; ``varying``: those that do so in some rows only. ``number``: the same for
-    equal ``hidden``, for the keys of SQLAlchemy's compiled caches.
+    that never show what the table holds; ``varying``: those that do so in some rows only; ``derived``: hybrids,
+    composites and synonyms that are made of these. ``number``: the same for equal ``hidden``, for the keys of
+    SQLAlchemy's compiled caches.
     """
 
     hidden: frozenset[MapperProperty[object]]
     masked: dict[Mapper[object], frozenset[str]]
     varying: dict[Mapper[object], frozenset[str]]
+    derived: dict[Mapper[object], frozenset[str]]
     number: int
 
 
@@ -109,7 +112,27 @@ def _look(sight: Callable[[Table], Sight | None], mappers: tuple[Mapper[object],
         masked[mapper] = frozenset(never)
         varying[mapper] = frozenset(sometimes)
     gone = frozenset(hidden)
-    return Outlook(gone, masked, varying, _interned.setdefault(gone, next(_numbers)))
+    derived = {mapper: frozenset(_derived(mapper, masked[mapper] | varying[mapper])) for mapper in masked}
+    return Outlook(gone, masked, varying, derived, _interned.setdefault(gone, next(_numbers)))
+
+
+def _derived(mapper: Mapper[Any], masked: frozenset[str]) -> Iterator[str]:
+    """What is made of masked attributes; a hybrid that does not say what it is made of counts as such."""
+    if not masked:
+        return
+    yield from (each.key for each in mapper.synonyms if each.name in masked)
+    yield from (each.key for each in mapper.composites if any(part.key in masked for part in each.props))
+    columns = {column for key in masked for column in _columns(mapper.attrs[key])}
+    for name, descriptor in mapper.all_orm_descriptors.items():
+        if isinstance(descriptor, hybrid_property):
+            try:
+                element = coercions.expect(roles.ExpressionElementRole, getattr(mapper.class_, name))
+            except Exception:  # noqa: BLE001 - it is the application's own code that runs here
+                yield name
+            else:
+                named = {each for each in visitors.iterate(element) if _stands_in_table(each)}
+                if any(each.name == column.name and each.table is column.table for each in named for column in columns):
+                    yield name
 
 
 def _columns(prop: MapperProperty[object]) -> Iterator[Column[object]]:

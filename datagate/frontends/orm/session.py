@@ -10,18 +10,27 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, event, inspect
+from sqlalchemy import Connection, Engine, Insert, Update, event, inspect
 from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError
 from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from datagate.errors import InterfaceError, Refused, RightsChanged, UndefinedColumn
+from datagate.errors import DatagateError, InterfaceError, Refused, RightsChanged, UndefinedColumn
 from datagate.frontends.orm import faults
-from datagate.frontends.orm.attributes import KEEPERS, watch_all
+from datagate.frontends.orm.attributes import keep, watch_all
 from datagate.frontends.orm.engine import CallerEngine, GatedEngine
 from datagate.frontends.orm.hiding import Hide
-from datagate.frontends.orm.masks import STAMP, Stamp, check_flush, shown_masked
+from datagate.frontends.orm.masks import (
+    STAMP,
+    Masks,
+    Stamp,
+    check_flush,
+    check_mappings,
+    check_statement,
+    named_masked,
+    shown_masked,
+)
 from datagate.frontends.orm.outlook import Lane, Outlook
 from datagate.gate import Footing
 from datagate.model.caller import Caller
@@ -72,7 +81,7 @@ class GatedSession(Session):
         self._has_let_go = False
         self._options = options
         super().__init__(bind=engine, **options)
-        KEEPERS[self.hash_key] = self
+        keep(self.hash_key, self)
 
     @property
     def caller(self) -> Caller:
@@ -116,6 +125,8 @@ class GatedSession(Session):
         if self._footing is None or self._clock() - self._asked_at > _BEFORE_READING:
             # Else what is read now would be taken for older than a change that it has seen already.
             self._ask()
+        if isinstance(statement, Insert | Update):
+            check_statement(statement, args[0] if args else kwargs.get("params"), self._masks)
         subject = _subject(statement)
         if subject is None or not (statement.is_select or statement.is_from_statement):
             return super()._execute_internal(statement, *args, **kwargs)
@@ -207,6 +218,48 @@ class GatedSession(Session):
         check_flush(self.new, self.dirty, self.identity_map.values(), self.outlook)
         super()._flush(objects)
 
+    def _masks(self) -> Masks:
+        return Masks(self.identity_map.values(), self.outlook)
+
+    def _bulk_save_mappings(self, mapper: Any, mappings: Any, **kwargs: Any) -> None:
+        given = list(mappings)
+        found: Any = inspect(mapper)
+        check_mappings(found, (each.obj() if kwargs["isstates"] else each for each in given), self._masks())
+        super()._bulk_save_mappings(mapper, given, **kwargs)
+
+    # --- what leaves -------------------------------------------------------------------------------------------------
+
+    def _expunge_states(self, states: Any, to_transient: bool = False) -> None:
+        self.expect_current()
+        super()._expunge_states(states, to_transient)
+
+    def expunge_all(self) -> None:
+        """Let all objects go, with what still is to be shown; see `sqlalchemy.orm.Session.expunge_all`."""
+        if self.identity_map.all_states():
+            try:
+                self.expect_current()
+            except DatagateError:
+                # They go all the same, with nothing in them; closing a session must not fail.
+                self._let_go()
+        super().expunge_all()
+
+    def stamp(self, state: Any) -> None:
+        """Let an object that leaves the session remember what its masks are."""
+        outlook = self.outlook(state.mapper)
+        keys = shown_masked(state.mapper, outlook)
+        values = {key: state.dict[key] for key in keys if key in state.dict and key not in state.committed_state}
+        state.info[STAMP] = Stamp(self._caller, self._footing, named_masked(state.mapper, outlook), values)
+
+    def __del__(self) -> None:
+        # Objects may outlive a session that nobody closed.
+        held = getattr(self, "identity_map", ())
+        for state in held.all_states() if held else ():
+            try:
+                self.stamp(state)
+            except DatagateError:
+                # Nobody can say by now which of it are masks.
+                state._expire(state.dict, set())
+
     def _merge(self, state: Any, state_dict: Any, **kwargs: Any) -> Any:
         """As SQLAlchemy merges, but masks are not carried over, nor what another sight of a collection left out."""
         stamp: Stamp | None = state.info.get(STAMP)
@@ -248,12 +301,7 @@ def _is_as_read(state: Any, key: str) -> bool:
 
 @event.listens_for(GatedSession, "persistent_to_detached")
 def _stamp(session: GatedSession, instance: object) -> None:
-    """Let an object that leaves the session remember what its masks are."""
-    state: Any = inspect(instance)
-    outlook = session.outlook(state.mapper)
-    keys = outlook.masked.get(state.mapper, frozenset())
-    values = {key: state.dict[key] for key in keys if key in state.dict and key not in state.committed_state}
-    state.info[STAMP] = Stamp(session.caller, session._footing, shown_masked(state.mapper, outlook), values)
+    session.stamp(inspect(instance))
 
 
 def masked_columns(instance: object) -> frozenset[str]:
@@ -264,6 +312,6 @@ def masked_columns(instance: object) -> frozenset[str]:
     state: Any = inspect(instance)
     session = state.session
     if isinstance(session, GatedSession):
-        return shown_masked(state.mapper, session.outlook(state.mapper))
+        return named_masked(state.mapper, session.outlook(state.mapper))
     stamp: Stamp | None = state.info.get(STAMP)
     return stamp.masked if stamp is not None else frozenset()

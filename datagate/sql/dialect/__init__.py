@@ -13,12 +13,12 @@ from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import SqlglotError
 
-from datagate.sql.dialect.cursor import NotCarried
+from datagate.sql.dialect.cursor import NotCarried, TooDeep
 from datagate.sql.dialect.generator import generate
 from datagate.sql.dialect.query import StatementParser
 from datagate.sql.dialect.tokens import tokenize
 
-__all__ = ["GatePostgres", "NotCarried", "generate", "parse_canonical"]
+__all__ = ["GatePostgres", "NotCarried", "TooDeep", "generate", "parse_canonical"]
 
 
 def parse_canonical(text: str) -> exp.Expression:
@@ -33,7 +33,7 @@ def parse_canonical(text: str) -> exp.Expression:
     except SqlglotError as error:
         raise NotCarried(str(error)) from error
     except RecursionError:
-        raise NotCarried("statement nested too deeply") from None
+        raise TooDeep from None
 
 
 class GatePostgres(Postgres):

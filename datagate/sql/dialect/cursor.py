@@ -27,6 +27,13 @@ class NotCarried(ParseError):
         self.position = position
 
 
+class TooDeep(NotCarried):
+    """The statement nests more deeply than this thread's stack goes."""
+
+    def __init__(self) -> None:
+        super().__init__("so deep a nesting")
+
+
 def identifier(text: str) -> exp.Identifier:
     """The Identifier of a name token."""
     if text[0] == '"':

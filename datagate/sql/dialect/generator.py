@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from datagate.sql.dialect.cursor import NotCarried
+from datagate.sql.dialect.cursor import TooDeep
 from datagate.sql.dialect.write_expressions import EXPRESSIONS
 from datagate.sql.dialect.write_queries import QUERIES
 from datagate.sql.dialect.write_writes import WRITES
@@ -20,4 +20,4 @@ def generate(tree: exp.Expr) -> str:
     try:
         return write(tree)
     except RecursionError:
-        raise NotCarried("statement nested too deeply") from None
+        raise TooDeep from None

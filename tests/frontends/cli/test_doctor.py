@@ -71,6 +71,9 @@ ILLS = {
     "the role may call a function of a dangerous extension": "CREATE EXTENSION lo",
     "a SECURITY DEFINER function without a search_path of its own": 'CREATE FUNCTION bank."De finer"(text) RETURNS text'
     " LANGUAGE sql SECURITY DEFINER AS 'SELECT $1'",
+    "a cast that nobody has to name calls a function of somebody's own": "CREATE FUNCTION bank.looks(numeric)"
+    " RETURNS inet LANGUAGE sql AS $$ SELECT inet '1.2.3.4' $$;"
+    " CREATE CAST (numeric AS inet) WITH FUNCTION bank.looks(numeric) AS IMPLICIT",
     "the role may INSERT": f"GRANT INSERT (region) ON bank.customers TO {ROLE}",
     "the role may TRUNCATE": "GRANT TRUNCATE, TRIGGER, REFERENCES ON bank.customers TO PUBLIC",
     "the role may SELECT": f"GRANT SELECT ON datagate.entitlements, datagate.mandates TO {ROLE}",

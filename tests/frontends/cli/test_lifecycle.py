@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.frontends.cli.conftest import Run
+from tests.frontends.cli.conftest import POLICIES, Run
 from tests.frontends.cli.test_state import Tell, listed, tell
 
 __all__ = ["tell"]
@@ -50,19 +50,19 @@ def test_the_tree_shows_what_is_in_force(tell: Tell) -> None:
     tell("mandate issue ann bot proxy --purpose care --id m3 --parent m2")
     tell("mandate issue zoe bot proxy --purpose care --id m4")
 
-    def states() -> dict[str, tuple[str, str]]:
+    def states() -> dict[str, tuple[int, str]]:
         found = listed(tell("mandate tree --principal ann -f json"))
         return {each["id"]: (each["depth"], each["state"]) for each in found}
 
-    assert states() == {"m1": ("0", "in force"), "m2": ("1", "in force"), "m3": ("2", "in force")}
+    assert states() == {"m1": (0, "in force"), "m2": (1, "in force"), "m3": (2, "in force")}
     tell("mandate suspend m1")
-    assert states()["m3"] == ("2", "suspended above, at m1")
+    assert states()["m3"] == (2, "suspended above, at m1")
     tell("mandate resume m1")
     tell("mandate revoke m2")
     assert [states()[each][1] for each in ("m1", "m2", "m3")] == ["in force", "revoked", "revoked above, at m2"]
     assert tell("mandate tree").out.splitlines()[1].startswith("  m2  ann -> eve")
     shown = {each["what"]: each["value"] for each in listed(tell("mandate show m1 -f json"))}
-    assert (shown["uses"], shown["actor_kinds"], shown["state"]) == ("0 of 3", "person", "in force")
+    assert (shown["uses"], shown["actor_kinds"], shown["state"]) == ("0 of 3", ["person"], "in force")
     assert tell("mandate show m9").err == "datagate: there is no mandate m9\n"
 
 
@@ -71,8 +71,8 @@ def test_callers_are_shown(tell: Tell) -> None:
     tell("entitle grant ann --role analyst --attribute level=3 --until 2020-01-02 --from 2020-01-01")
     tell("mandate issue ann bob proxy --purpose care --id m1")
     assert listed(tell("caller list -f json")) == [
-        {"id": "ann", "roles": "analyst", "mandates_given": "1", "mandates_held": "0"},
-        {"id": "bob", "roles": "", "mandates_given": "0", "mandates_held": "1"},
+        {"id": "ann", "roles": ["analyst"], "mandates_given": 1, "mandates_held": 0},
+        {"id": "bob", "roles": [], "mandates_given": 0, "mandates_held": 1},
     ]
     shown = [(each["what"], each["name"], each["state"]) for each in listed(tell("caller show ann -f json"))]
     assert shown == [
@@ -108,3 +108,32 @@ def test_tags_are_known(tell: Tell, command: str) -> None:
     policies = Path(__file__).parents[3] / "policies"
     outcome = tell(f"{command} --policies {policies}")
     assert (outcome.code, "no tag 'nonsense'" in outcome.err) == (1, True)
+
+
+def test_what_somebody_has_is_shown(tell: Tell) -> None:
+    """Roles and attributes with their state, values as JSON; whoever has none is told of."""
+    tell("entitle add ann --role analyst --attribute 'regions=[\"EU\"]' --until 2090-01-01")
+    tell("entitle add ann --role guest --until 2020-01-01 --from 2019-01-01")
+    found = {each["name"]: (each["value"], each["state"]) for each in listed(tell("entitle show ann -f json"))}
+    assert found == {"analyst": (None, "in force"), "regions": (["EU"], "in force"), "guest": (None, "ended")}
+    tell("entitle revoke ann --role analyst")
+    assert "analyst" not in tell("entitle show ann").out
+    assert "no roles" in tell("entitle show nobody").err
+
+
+def test_what_somebody_agreed_to_is_shown(tell: Tell) -> None:
+    """Answers with their limits and state; and, over the tree of purposes, the nearest answer for each of them."""
+    tell("consent add 7 marketing --recipient bob --until 2090-01-01")
+    tell("consent revoke 7 marketing.email")
+    (email, marketing) = sorted(listed(tell("consent show 7 -f json")), key=lambda each: each["answer"])
+    assert (email["purpose"], email["answer"], email["state"]) == ("marketing.email", "no", "in force")
+    assert (marketing["answer"], marketing["recipients"], marketing["categories"]) == ("yes", ["bob"], None)
+    assert marketing["valid_until"] == "2090-01-01T00:00:00+00:00"
+    lines = listed(tell(f"consent tree 7 --policies {POLICIES} -f json"))
+    means = {each["purpose"]: (each["depth"], each["answer"], each["from"]) for each in lines}
+    assert means["marketing"] == (0, "yes to bob", "marketing")
+    assert means["marketing.email"] == (1, "no", "marketing.email")
+    assert means["analytics"] == (0, "no answer", None)
+    assert "  marketing.email  no\n" in tell(f"consent tree 7 --policies {POLICIES}").out
+    assert "--policies" in tell("consent tree 7").err
+    assert "answered nothing" in tell("consent show 8").err

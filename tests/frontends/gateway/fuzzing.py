@@ -162,6 +162,7 @@ class Told(Hearer):
 
     def instead(self, diagnostics: backend.Diagnostics) -> bytes | None:
         del diagnostics
+        return None
 
     def copies_in(self) -> None:
         pass
@@ -314,8 +315,9 @@ def failing_with(name: str, data: bytes, cuts: list[int]) -> Iterator[None]:
     """Say which bytes it was."""
     try:
         yield
-    except Exception as error:
-        raise AssertionError(f"{name}: {data!r}, cut at {cuts}") from error
+    except BaseException as error:
+        error.add_note(f"{name}: {data!r}, cut at {cuts}")
+        raise
 
 
 def main() -> None:

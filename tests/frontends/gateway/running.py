@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 import uvloop
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 
 from datagate.audit import MemorySink, Sink
 from datagate.frontends.gateway.login import Tokens
@@ -55,6 +55,8 @@ class Running:
         audit: Sink | None = None,
         gate: Gate | None = None,
         tokens: Tokens | None = None,
+        policies: Path = ROOT / "policies",
+        purposes: Mapping[str, tuple[str, ...]] = PURPOSES,
         **settings: Any,
     ) -> None:
         self.owner = owner
@@ -66,14 +68,12 @@ class Running:
         service = service or make_conninfo(owner, user=SERVICE)
         record = audit if audit is not None else self.sink
         # Opening one runs all examples of the policies; gateways with other limits may share it.
-        self.gate = gate or Gate.open(
-            service, policies=ROOT / "policies", state=self.store, keyring=Keyring(KEYS), audit=record
-        )
+        self.gate = gate or Gate.open(service, policies=policies, state=self.store, keyring=Keyring(KEYS), audit=record)
         self._tokens = tokens
         self.trust: dict[str, Any] = {}
         self.users = UserFile(folder / "users.json")
-        for name, purposes in PURPOSES.items():
-            self.users.put(User(name=name, verifier=Verifier.of(PASSWORD, os.urandom(16)), purposes=purposes))
+        for name, allowed in purposes.items():
+            self.users.put(User(name=name, verifier=Verifier.of(PASSWORD, os.urandom(16)), purposes=allowed))
         self._settings = Settings(service, folder / "users.json", **settings)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -124,13 +124,18 @@ class Running:
 
 def make_bank(owner: str) -> None:
     """Tell an existing bank what is known of its callers, and make the service role."""
+    engine = make_role(owner)
+    world(CUSTOMERS).record(StateStore(engine))
+    engine.dispose()
+
+
+def make_role(owner: str) -> Engine:
+    """Make the service role for an existing bank, which has its state; gives an engine for that."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(owner))
-    store = StateStore(engine)
     with psycopg.connect(owner, autocommit=True) as connection:
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (SERVICE,)).fetchone() is None:
             connection.execute(f"CREATE ROLE {SERVICE} LOGIN")
         connection.execute(f"GRANT USAGE ON SCHEMA bank TO {SERVICE}")
         connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA bank TO {SERVICE}")
-    store.grant_service_role(SERVICE)
-    world(CUSTOMERS).record(store)
-    engine.dispose()
+    StateStore(engine).grant_service_role(SERVICE)
+    return engine

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import psycopg
 import pytest
+from scramp import ScramClient
 
-from datagate.errors import ProtocolViolation
+from datagate.errors import OperationalError, ProtocolViolation
 from datagate.frontends.gateway.attempts import AttemptLimits, Attempts
+from datagate.frontends.gateway.login import Channel, Doorkeeper
+from datagate.frontends.gateway.protocol import frontend
 from datagate.frontends.gateway.protocol.scram import PLAIN, ScramServer, Verifier
+from datagate.frontends.gateway.users import User, UserFile
 from tests.frontends.gateway.running import Running
 
 
@@ -23,6 +34,59 @@ def test_wrong_unknown_and_locked_look_alike(gateway: Running) -> None:
     gateway.users.lock("rex", locked=False)
     with gateway.connect("rex") as connection:
         assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_they_take_the_same_road(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong, unknown, locked, without a password, made to wait: the same messages by length, and the same work."""
+    users = UserFile(tmp_path / "users.json")
+    verifier = Verifier.of("right", bytes(16))
+    users.put(User(name="right", verifier=verifier, purposes=()))
+    users.put(User(name="wrong", verifier=verifier, purposes=()))
+    users.put(User(name="locks", verifier=verifier, purposes=(), locked=True))
+    users.put(User(name="certs", verifier=None, purposes=(), certificates=frozenset({"cn:certs"})))
+    work: list[str] = []
+
+    def counted(made: Callable[..., Any], *given: Any) -> Any:
+        work.append(made.__name__)
+        return made(*given)
+
+    for module, function in ((hmac, "digest"), (hmac, "compare_digest"), (hashlib, "sha256"), (hashlib, "pbkdf2_hmac")):
+        monkeypatch.setattr(module, function, partial(counted, getattr(module, function)))
+
+    def attempt(name: str, password: str, *, failures: int = 0) -> tuple[list[int], list[str], str]:
+        attempts = Attempts(lambda: 0.0)
+        for _ in range(failures):
+            attempts.failed(name, "1.2.3.4")
+        keeper = Doorkeeper(users=users, attempts=attempts, nonce=lambda: b"n" * 24)
+        exchange = keeper.exchange(name, "", Channel("1.2.3.4", encrypted=False))
+        client = ScramClient([PLAIN], "*", password)
+        sizes, words = [len(_bytes(next(exchange)))], "admitted"
+        challenge = _bytes(exchange.send(frontend.sasl_initial(PLAIN, client.get_client_first().encode())[5:]))
+        client.set_server_first(challenge[9:].decode())
+        final = client.get_client_final().encode()
+        work.clear()
+        try:
+            exchange.send(final)
+        except OperationalError as error:
+            words = error.message.replace(name, "NAME")
+        except StopIteration:
+            pass
+        return [*sizes, len(challenge)], sorted(work), words
+
+    asked = [("wrong", "guess"), ("nobody", "guess"), ("certs", "guess")]
+    found = [attempt(*each) for each in asked]
+    assert len({str(each) for each in found}) == 1, found
+    assert found[0][2] == 'password authentication failed for user "NAME"'
+    assert attempt("right", "right")[2] == "admitted"
+    # With the right password the road is that of whoever gets in, up to the words.
+    assert attempt("locks", "right") == attempt("right", "right", failures=10)
+    assert attempt("locks", "right")[1] == attempt("right", "right")[1]
+    assert attempt("locks", "right")[2] == found[0][2]
+
+
+def _bytes(step: object) -> bytes:
+    assert isinstance(step, bytes)
+    return step
 
 
 def test_another_database_does_not_exist(gateway: Running) -> None:

@@ -41,6 +41,7 @@ class Wire(asyncio.Transport):
     close = abort
 
 
+AT_ONCE = 0
 CLEANED = backend.command_complete("DISCARD ALL") + backend.ready(backend.IDLE)
 UNCLEAN = backend.error({"S": "ERROR", "C": "XX000", "M": "no"}) + backend.ready(backend.IDLE)
 
@@ -57,7 +58,7 @@ class Server:
     async def open(self, host: int) -> Upstream:
         """A connection."""
         self.calls.append(host)
-        await asyncio.sleep(0)
+        await asyncio.sleep(AT_ONCE)
         if host in self.down:
             raise OperationalError("refused", sqlstate="08001")
         upstream = Upstream(1, b"key", {}, host)
@@ -78,7 +79,7 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
 async def turn() -> None:
     """Let everything happen that is due."""
     for _ in range(20):
-        await asyncio.sleep(0)
+        await asyncio.sleep(AT_ONCE)
 
 
 def test_callers_are_served_in_turns() -> None:
@@ -92,7 +93,7 @@ def test_callers_are_served_in_turns() -> None:
         async def wait(caller: str) -> None:
             upstream = await pool.take(caller, PLAIN)
             order.append(caller)
-            await asyncio.sleep(0)
+            await asyncio.sleep(AT_ONCE)
             pool.give(caller, upstream)
 
         tasks = [asyncio.ensure_future(wait(name)) for name in ["greedy"] * 4 + ["modest", "quiet"]]
@@ -154,7 +155,7 @@ def test_cleaning(answer: bytes, kept: int) -> None:
         pool.give("a", upstream)
         assert pool.idle == 0
         while pool.idle != kept or (not kept and pool.size):
-            await asyncio.sleep(0.001)
+            await turn()
         assert server.wires[0].asked == [CLEAN]
         assert (await pool.take("b", PLAIN) is upstream) is bool(kept)
         await pool.close()

@@ -139,7 +139,12 @@ def test_a_session_ends_with_its_token(gateway: Running) -> None:
 
 # OAUTHBEARER, as libpq 18 speaks it.
 
-LIBPQ = next(Path(psycopg_binary.__file__).parents[1].glob("psycopg_binary.libs/libpq-*"), None)
+
+def bundled() -> Path:
+    """The libpq that psycopg's wheel brings: beside the package, or inside of it on macOS."""
+    place = Path(psycopg_binary.__file__).parent
+    (found,) = [*place.parent.glob("psycopg_binary.libs/libpq-*"), *place.glob(".dylibs/libpq.*")]
+    return found
 
 
 class BearerRequest(ctypes.Structure):
@@ -158,7 +163,7 @@ class BearerRequest(ctypes.Structure):
 @contextmanager
 def handing_over(given: str, asked: list[bytes]) -> Iterator[None]:
     """Have psycopg's libpq take a token from us, as an application's own login would hand it over."""
-    library = ctypes.CDLL(str(LIBPQ))
+    library = ctypes.CDLL(str(bundled()))
     hook_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
     kept = given.encode()
 
@@ -178,7 +183,6 @@ def handing_over(given: str, asked: list[bytes]) -> Iterator[None]:
         library.PQsetAuthDataHook(ctypes.cast(library.PQdefaultAuthDataHook, hook_type))
 
 
-@pytest.mark.skipif(LIBPQ is None or psycopg.pq.version() < 180000, reason="libpq 18 speaks OAUTHBEARER")
 def test_libpq_brings_a_token(gateway: Running) -> None:
     """It asks where tokens come from, is told, and comes back with one; a wrong one does not get in."""
     oauth = {"password": None, "require_auth": "oauth", "oauth_client_id": "tests", "oauth_issuer": ISSUER}
