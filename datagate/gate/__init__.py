@@ -6,7 +6,7 @@ text of an :class:`Admitted`.
 
 from datagate.backends.postgres.statements import StatementKind
 from datagate.gate.admitted import Admitted, Explained, Known
-from datagate.gate.footing import Footing, Sight
+from datagate.gate.footing import Footing, Sight, told
 from datagate.gate.lookout import Flight
 from datagate.gate.opening import Gate, check_against, state_engine
 from datagate.gate.recording import Recorded
@@ -32,5 +32,6 @@ __all__ = [
     "WhyCell",
     "check_against",
     "state_engine",
+    "told",
     "why",
 ]

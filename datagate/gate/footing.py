@@ -44,6 +44,16 @@ class Sight:
     insertable: frozenset[str]
 
 
+def told(rights: Rights) -> Footing | None:
+    """What the caller's sight stands on as far as is known; asked of nobody, and not known where consents count.
+
+    A statement on guarded relations checks by itself that it holds, and fails where it does not.
+    """
+    if rights.answered or not rights.shared.state_within:
+        return None
+    return Footing(rights.policies.version, rights.facts.epoch.value, 0, rights.facts.valid_until)
+
+
 def sighted(rights: Rights, schema: str | None, name: str) -> Sight | None:
     """How the caller of these rights sees a relation; None: it does not exist for him."""
     catalog = rights.shared.catalog

@@ -122,7 +122,7 @@ class GateSession(Cursors):
         turns = [each for each in (beat.turn, rights.facts.valid_until) if each is not None]
         return Footing(shared.policies.version, beat.parties, beat.consents, min(turns, default=None))
 
-    def rights_mark(self) -> object:
+    def rights_mark(self) -> Rights:
         """Another object whenever the caller's rights were read anew; nothing is asked if they are known."""
         self._follow()
         return self._current_rights()

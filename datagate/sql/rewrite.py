@@ -110,7 +110,9 @@ def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundi
         if lookup.relation not in bodies:
             catalog = _narrowed(around.guard(around.catalog.relations[lookup.relation]), named)
             bodies[lookup.relation] = numbering.text(catalog.body())
+    named_views = False
     for relation in relations_in_literals(nodes, around.catalog):
+        named_views |= around.sight(relation) is Seen.EXPANDED
         if around.sight(relation) is Seen.GUARDED and relation.name not in bodies:
             # Only named, never read: its guard tells the verifier that it may be named, and binds nothing.
             bodies[relation.name] = Numbering(caller_parameters, engine.spell).text(around.guard(relation).body())
@@ -121,7 +123,7 @@ def rewrite(text: str, caller_parameters: int, engine: Engine, around: Surroundi
     fences, assumptions = find_fences(root, references, guards, respelled, assuming=assuming)
     place_guards(reads, guards, fences, numbering)
     condition_lookups(calls, bodies)
-    check = numbering.text(around.check) if around.check is not None and (bodies or held) else None
+    check = numbering.text(around.check) if around.check is not None and (bodies or held or named_views) else None
     place_targets(held, fences, numbering, around.check, around.catalog.server_version)
     text = generate(root.this)
     if check is not None and not isinstance(root.this, Write):

@@ -1,16 +1,22 @@
-"""Class 57: what fails by its size alone, in a condition that is computed for hidden rows only.
+"""Class 57: conditions that fail, computed for hidden rows only; also such as fail by their size alone.
 
-What: a regular expression too long to be compiled, thousands of wildcards on a long text, a text that doubles.
+What: over a hundred kinds of expressions behind a CASE that no visible row passes; a regular expression too long to be
+compiled, thousands of wildcards on a long text, a text that doubles.
 Why: a plain pattern never fails, and neither does joining two texts; but for what is longer than they are made for.
 Defence: leak-proof are short patterns and texts of few pieces (``sql/leakproof``, ``sql/patterns``); else a fence.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.attacks.arena import Bank, observe
 
+CONDITIONS = [
+    line for line in (Path(__file__).parent / "conditions.sql").read_text("utf-8").splitlines() if line[:2] != "--"
+]
 LONG = "a" * 300_000
 WILD = "%a" * 150_000 + "b"
 
@@ -43,6 +49,19 @@ def test_by_size(banks: tuple[Bank, Bank], name: str) -> None:
                 told.append(observe(connection, text))
         assert told[0] == told[1]
         assert bool(told[0].sqlstate) is fails
+
+
+def test_conditions(banks: tuple[Bank, Bank]) -> None:
+    """Each tells the same on both banks, only one of which has a row that it would be computed for."""
+    with (
+        banks[0].connected("analyst", least_privileged=False) as one,
+        banks[1].connected("analyst", least_privileged=False) as other,
+    ):
+        for condition in CONDITIONS:
+            case = f"case when c.balance = 777000 then {condition} else true end"
+            text = f"select count(*) from bank.customers c where {case}"
+            assert observe(one, text) == observe(other, text), condition
+    assert len(CONDITIONS) > 100
 
 
 def test_wildcards_in_a_parameter(banks: tuple[Bank, Bank]) -> None:

@@ -1,15 +1,17 @@
+"""What real clients are told, through the gate."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.frontends.gateway.running import Running, make_bank
+from datagate.backends.postgres.embedded import EmbeddedPostgres
+from tests.clients.places import Site, site
 
 
-@pytest.fixture(scope="module")
-def gateway(bank_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A gateway before this module's bank."""
-    make_bank(bank_dsn)
-    with Running(bank_dsn, tmp_path_factory.mktemp("gateway")) as running:
-        yield running
+@pytest.fixture(scope="session")
+def shop(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The shop behind a gateway, and the two callers' twins."""
+    with site(postgres, tmp_path_factory.mktemp("clients")) as made:
+        yield made

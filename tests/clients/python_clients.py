@@ -54,7 +54,9 @@ def psycopg_sync(place: Place) -> Iterator[object]:
         with connection.transaction(), connection.cursor("srv", scrollable=True) as cursor:
             cursor.itersize = 3
             cursor.execute(f"{CUSTOMERS} order by 1")
-            yield [cursor.fetchone(), cursor.fetchmany(4), cursor.scroll(2), list(cursor)]
+            yield cursor.fetchone(), cursor.fetchmany(4)
+            cursor.scroll(2)
+            yield list(cursor)
         with connection.pipeline(), connection.cursor() as one, connection.cursor() as other:
             one.execute("select count(*) from customer")
             other.execute("select count(*) from nation where n_nationkey > %s", (5,))
@@ -79,7 +81,7 @@ def _nested(connection: psycopg.Connection[Any], query: str) -> None:
 
 
 def psycopg_async(place: Place) -> Iterator[object]:
-    """Psycopg 3 under asyncio."""
+    """Psycopg 3 under asyncio: server-side cursors, pipelines."""
 
     async def told() -> list[object]:
         out: list[object] = []
@@ -151,7 +153,7 @@ def asyncpg_client(place: Place) -> Iterator[object]:
 
 
 def pg8000_client(place: Place) -> Iterator[object]:
-    """The client pg8000, by DB-API and by its own ways."""
+    """The client pg8000: by DB-API and natively, prepared statements, COPY out."""
     where = (place.user, place.host, place.database, place.port, place.password)
     connection = pg8000.dbapi.connect(*where)
     cursor = connection.cursor()
@@ -213,7 +215,7 @@ def _sqlalchemy(driver: str) -> Callable[[Place], Iterator[object]]:
 
 
 def sqlalchemy_asyncpg(place: Place) -> Iterator[object]:
-    """SQLAlchemy under asyncio."""
+    """SQLAlchemy under asyncio: reflection of all, streams."""
 
     async def told() -> list[object]:
         engine = create_async_engine(place.url.replace("postgresql", "postgresql+asyncpg", 1))

@@ -1,69 +1,123 @@
-"""What recorded clients get through the gate: ``python -m tests.clients.report [--reasons] [--json FILE]``.
+"""What recorded clients are told: ``python -m tests.clients.report [--differences] [--check] [--json FILE]``.
 
-Each query of ``fixtures/statements/clients`` runs through the gate, for two callers who see different things, and on a
-twin for each: a copy of the same database from which everything that the caller may not see was dropped, so that even
-OIDs are the same. Equal means the same columns and rows. Parameters are NULL where none were recorded. ``not yet``:
-statements that are no queries (COPY, cursors, SET …), which are counted and not run.
+Each statement of ``fixtures/statements/clients``, in the order in which its client sent it, goes to a real gateway and
+to the caller's twin, for two callers who see different things. Equal means the same columns, rows, copied bytes, and
+tags, or errors of the same SQLSTATE. Parameters are NULL where none were recorded. Whatever is not equal has its reason
+in ``REASONS``, or is unexplained.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+import tempfile
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg
+from psycopg import pq
 
-from datagate.audit import MemorySink
 from datagate.backends.postgres.embedded import EmbeddedPostgres, find_binaries
-from datagate.backends.postgres.statements import StatementKind, read_statement
-from datagate.errors import Error
-from datagate.gate import Gate, GateSession, state_engine
-from datagate.model.caller import Caller
-from datagate.stores import StateStore
 from fixtures.statements import corpus
-from tests.twin.compare import Answered, Failed, answer_of, difference, gated, same_answer
+from tests.clients.places import Site, site
 
-FIXTURE = Path(corpus.__file__).parent.parent / "clients"
-DROPS = {
-    "broad": """DROP TABLE vault CASCADE; ALTER TABLE orders DROP COLUMN o_secret;""",
-    "narrow": """DROP TABLE vault, orders, lineitem, types_t CASCADE;
-        ALTER TABLE customer DROP COLUMN c_phone CASCADE;""",
-}
-_HIDDEN = "DROP FUNCTION secret_function CASCADE; DROP SEQUENCE secret_sequence; DROP SCHEMA datagate CASCADE;"
 _OIDS = {16387: "customer", 16402: "orders", 16397: "nation", 16448: "types_t", 16392: "lineitem"}
 """Tables that recorded OIDs are taken to mean."""
 
+REASONS = (
+    (r"\bctid\b", "row addresses (ctid) tell of rows that are hidden; system columns do not exist behind a guard"),
+    (r"search_path", "what a name means is not turned by search_path"),
+    (r"client_encoding TO 'LATIN1'", "the connection stays UTF8"),
+    (r"pg_export_snapshot|TRANSACTION SNAPSHOT", "a snapshot is not handed to other sessions"),
+    (r"^\s*EXPLAIN", "EXPLAIN shows the plan's shape without costs and counts"),
+    (r"pg_(table|relation|total_relation|indexes|database)_size", "sizes are statistics"),
+    (r"reltuples|relpages|n_distinct|attstattarget", "statistics are closed"),
+    (r"acl\b|_acl|array_acl|pg_default_acl", "access lists name roles; they are empty, and no ACL type"),
+    (r"typreceive|typinput|typoutput", "regproc of functions that are not there to be named"),
+    (r"proargtypes", "an array of types counts from 1, an oidvector from 0"),
+    (r"pg_proc", "functions of the database's own are not listed"),
+    (
+        r"FROM\s+pg_catalog\.pg_attribute\s+ORDER BY|pg_toast|'SYSTEM TOAST",
+        "storage tables (TOAST) and dropped columns",
+    ),
+    (r"current_database|pg_database|datname", "the two databases have two names"),
+    (r"clock_timestamp|pg_backend_pid|pg_stat_activity", "another moment, another process"),
+    (r"^\s*(CREATE|DROP|INSERT|UPDATE|DELETE|TRUNCATE|ALTER|COPY\s+\S+\s+FROM)", "writes to the client's own tables"),
+)
+"""By what is in a statement: why it is not answered as PostgreSQL would."""
 
-def build(server: EmbeddedPostgres) -> tuple[str, dict[str, str]]:
-    """The database, with its state, and the twin of each role."""
-    real = server.create_database("clients")
-    with psycopg.connect(real) as connection:
-        connection.execute((FIXTURE / "schema.sql").read_text().encode())
-    engine = state_engine(real)
-    store = StateStore(engine)
-    store.create()
-    engine.dispose()
-    twins = {}
-    for role, drops in DROPS.items():
-        twins[role] = server.create_database(f"clients_{role}", template="clients")
-        with psycopg.connect(twins[role], autocommit=True) as connection:
-            connection.execute((_HIDDEN + drops).encode())
-    engine = state_engine(real)
-    for role in DROPS:
-        StateStore(engine).grant_role(role, role)
-    engine.dispose()
-    return real, twins
+_IN_TRANSACTION = re.compile(r"\s*(DECLARE|FETCH|CLOSE|SAVEPOINT|RELEASE|ROLLBACK TO)\b", re.IGNORECASE)
 
 
-def statements(connection: psycopg.Connection[Any]) -> list[corpus.Statement]:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """``state``: the SQLSTATE of an error, and its words. ``results``: of each result its tag, columns and rows."""
+
+    state: str
+    words: str
+    results: tuple[object, ...]
+
+
+class Replay:
+    """One connection on which statements run as a client sent them."""
+
+    def __init__(self, dsn: str) -> None:
+        self._connection = psycopg.connect(dsn, autocommit=True)
+        self.line = self._connection.pgconn
+
+    def close(self) -> None:
+        """End it."""
+        self._connection.close()
+
+    def run(self, text: bytes, parameters: int) -> Told:
+        """All that is told of one text."""
+        if parameters:
+            self.line.send_query_params(text, [None] * parameters)
+        else:
+            self.line.send_query(text)
+        told: list[object] = []
+        state = words = ""
+        while (result := self.line.get_result()) is not None:
+            if result.status == pq.ExecStatus.FATAL_ERROR:
+                state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+                words = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode()
+            elif result.status == pq.ExecStatus.COPY_OUT:
+                told.append(self._copied())
+            else:
+                columns = [(result.fname(n), result.ftype(n)) for n in range(result.nfields)]
+                rows = Counter(
+                    tuple(result.get_value(row, n) for n in range(result.nfields)) for row in range(result.ntuples)
+                )
+                told.append((result.command_status, columns, rows))
+        return Told(state, words, tuple(told))
+
+    def _copied(self) -> bytes:
+        out = b""
+        while True:
+            size, data = self.line.get_copy_data(0)
+            if size <= 0:
+                return out
+            out += bytes(data)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self.line.transaction_status != pq.TransactionStatus.IDLE
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is one that failed."""
+        return self.line.transaction_status == pq.TransactionStatus.INERROR
+
+
+def statements(owner: str) -> list[corpus.Statement]:
     """The clients' statements, with the OIDs of this database."""
+    with psycopg.connect(owner) as connection:
+        found = dict(connection.execute("SELECT relname, oid::int FROM pg_class WHERE relkind = 'r'").fetchall())
     out = []
-    rows = connection.execute("SELECT relname, oid::int FROM pg_class WHERE relkind = 'r'").fetchall()
-    found = dict(rows)
     for statement in corpus.clients():
         text = statement.text
         for recorded, name in _OIDS.items():
@@ -72,75 +126,91 @@ def statements(connection: psycopg.Connection[Any]) -> list[corpus.Statement]:
     return out
 
 
-def outcome(
-    session: GateSession, real: psycopg.Connection[Any], twin: psycopg.Connection[Any], text: str
-) -> tuple[str, str]:
-    """``equal``, ``differs``, ``refused`` or ``not yet``, and why."""
-    try:
-        statement = read_statement(text)
-    except Error as error:
-        return "not yet", error.message
-    if statement.kind is not StatementKind.QUERY:
-        return "not yet", "a statement about the session"
-    own: tuple[object, ...] = (None,) * statement.parameters
-    through = gated(session, real, text, own)
-    behind = answer_of(twin, text, own)
-    if isinstance(through, Failed) and through.refused and not same_answer(through, behind):
-        return "refused", through.message
-    if isinstance(behind, Answered):
-        # Access lists are shown empty, and as text, since an aclitem names roles.
-        kinds = tuple((name, "text[]" if kind == "aclitem[]" else kind) for name, kind in behind.columns)
-        behind = Answered(kinds, behind.rows)
-    if same_answer(through, behind) or (isinstance(through, Answered) and _volatile(text)):
+def judged(text: str, gateway: Replay, twin: Replay) -> tuple[str, str]:
+    """``equal``, ``refused`` or ``differs``, and what to read about it."""
+    numbers = [int(number) for number in re.findall(r"\$(\d+)", text)]
+    parameters = max(numbers, default=0) if ";" not in text and not text.lower().startswith("prepare") else 0
+    if _IN_TRANSACTION.match(text) and not (gateway.in_transaction and twin.in_transaction):
+        for line in (gateway, twin):
+            if not line.in_transaction:
+                line.run(b"BEGIN", 0)
+    real, expected = (line.run(text.encode(), parameters) for line in (gateway, twin))
+    if gateway.failed != twin.failed or gateway.failed:
+        for line in (gateway, twin):
+            line.run(b"ROLLBACK", 0)
+    same = real.state == expected.state and (bool(real.state) or real.results == expected.results)
+    if same:
         return "equal", ""
-    return "differs", difference(text, through, behind)
+    kind = "refused" if real.state and not expected.state else "differs"
+    return kind, f"{text}\n--- gateway: {real.state} {real.words}\n--- twin: {expected.state} {expected.words}"
 
 
-def _volatile(text: str) -> bool:
-    return any(name in text for name in ("pg_export_snapshot", "current_database", "clock_timestamp", "pg_database"))
+def reason(text: str) -> str | None:
+    """Why a statement is not answered as PostgreSQL would; None where nothing says so."""
+    return next((why for found, why in REASONS if re.search(found, text, re.IGNORECASE)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one statement for one caller."""
+
+    client: str
+    caller: str
+    text: str
+    kind: str
+    detail: str
+
+
+def replayed(shop: Site) -> list[Outcome]:
+    """Every statement of every client, for both callers."""
+    out = []
+    found = statements(shop.owner)
+    for caller, pair in shop.pairs.items():
+        for area in dict.fromkeys(statement.area for statement in found):
+            gateway, twin = Replay(pair.gateway.dsn), Replay(pair.twin.dsn)
+            for statement in found:
+                if statement.area == area:
+                    kind, detail = judged(statement.text, gateway, twin)
+                    out.append(Outcome(area.removeprefix("clients/"), caller, statement.text, kind, detail))
+            gateway.close()
+            twin.close()
+    return out
 
 
 def main() -> int:
-    """Print the table and the reasons; 1 where an answer differs from the twin's and ``--check`` is given."""
+    """Print the tables; 1 where something is unexplained and ``--check`` is given."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--reasons", action="store_true")
+    arguments.add_argument("--differences", action="store_true")
     arguments.add_argument("--check", action="store_true")
     arguments.add_argument("--json", type=Path)
     options = arguments.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedPostgres(find_binaries()[0], tcp=True) as server,
+        site(server, Path(folder)) as shop,
+    ):
+        outcomes = replayed(shop)
     tallies: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    reasons: Counter[str] = Counter()
-    differences: list[str] = []
-    with EmbeddedPostgres(find_binaries()[0]) as server:
-        real_dsn, twins = build(server)
-        engine = state_engine(real_dsn)
-        gate = Gate.open(real_dsn, policies=FIXTURE / "policies", state=StateStore(engine), audit=MemorySink())
-        for role, twin_dsn in twins.items():
-            session = gate.session(Caller.of(role, purpose="use"), frontend="clients")
-            with (
-                psycopg.connect(real_dsn, autocommit=True) as real,
-                psycopg.connect(twin_dsn, autocommit=True) as twin,
-            ):
-                for statement in statements(real):
-                    kind, why = outcome(session, real, twin, statement.text)
-                    tallies[statement.area.removeprefix("clients/")][kind] += 1
-                    reasons[why] += kind == "refused"
-                    differences += [f"[{role}] {why}"] if kind == "differs" else []
-        engine.dispose()
-    kinds = ("equal", "differs", "refused", "not yet")
-    print(f"{'client':22}" + "".join(f"{kind:>9}" for kind in kinds))
-    for client, counts in sorted(tallies.items()):
-        print(f"{client:22}" + "".join(f"{counts[kind]:>9}" for kind in kinds))
+    why: Counter[tuple[str, str]] = Counter()
+    for outcome in outcomes:
+        tallies[outcome.client][outcome.kind] += 1
+        if outcome.kind != "equal":
+            why[outcome.kind, reason(outcome.text) or "unexplained"] += 1
+    kinds = ("equal", "differs", "refused")
     total: Counter[str] = sum(tallies.values(), Counter())
-    print(f"{'all':22}" + "".join(f"{total[kind]:>9}" for kind in kinds))
-    for why, count in (+reasons).most_common():
-        print(f"{count:>5}  refused: {why[:150]}")
-    if options.reasons:
-        print("\n\n".join(differences))
+    print(f"{'client':22}" + "".join(f"{kind:>9}" for kind in kinds))
+    for client, counts in [*sorted(tallies.items()), ("all", total)]:
+        print(f"{client:22}" + "".join(f"{counts[kind]:>9}" for kind in kinds))
+    for (kind, said), count in why.most_common():
+        print(f"{count:>5}  {kind}: {said}")
+    for outcome in outcomes:
+        if outcome.kind != "equal" and (options.differences or reason(outcome.text) is None):
+            print(f"\n[{outcome.client}, {outcome.caller}] {outcome.kind}: {outcome.detail}")
     if options.json is not None:
-        options.json.write_text(
-            json.dumps({client: dict(counts) for client, counts in tallies.items()}, indent=2) + "\n"
-        )
-    return int(options.check and total["differs"] > 0)
+        tables = {client: dict(counts) for client, counts in tallies.items()}
+        options.json.write_text(json.dumps(tables, indent=2) + "\n")
+    unexplained = sum(count for (_, said), count in why.items() if said == "unexplained")
+    return int(options.check and unexplained > 0)
 
 
 if __name__ == "__main__":

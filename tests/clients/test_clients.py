@@ -1,59 +1,87 @@
-"""Real clients through a real gateway: two callers, each of whom sees his own rows and columns."""
+"""Real clients through a real gateway: two callers, each of whom is told what his redacted twin would tell him."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 
-import asyncpg
-import pg8000.dbapi
-import psycopg2
 import pytest
 
-from tests.frontends.gateway.running import PASSWORD, Running
-
-COUNTS = "select region, count(*) from bank.customers group by region order by region"
-
-
-def expected(gateway: Running, user: str) -> list[tuple[object, ...]]:
-    """What psycopg 3 gets."""
-    with gateway.connect(user) as connection:
-        return connection.execute(COUNTS).fetchall()
+from tests.clients.places import Pair, Place, Site
+from tests.clients.registry import CLIENTS, Client
 
 
-@pytest.mark.parametrize("user", ["ana", "ada"])
-def test_drivers_agree(gateway: Running, user: str) -> None:
-    """psycopg2, pg8000 and asyncpg get the same rows; the two callers do not."""
-    rows = expected(gateway, user)
-    with psycopg2.connect(gateway.dsn(user)) as second, second.cursor() as cursor:
-        cursor.execute(COUNTS)
-        assert cursor.fetchall() == rows
-    second.close()
-    eight = pg8000.dbapi.connect(user, "127.0.0.1", gateway.database, gateway.port, PASSWORD)
-    found = eight.cursor()
-    found.execute(COUNTS)
-    assert [tuple(row) for row in found.fetchall()] == rows
-    eight.close()
-
-    async def fetched() -> list[tuple[object, ...]]:
-        connection = await asyncpg.connect(**gateway.asyncpg(user))
-        async with connection.transaction():
-            cursor = [tuple(row) async for row in connection.cursor(COUNTS, prefetch=1)]
-        await connection.close()
-        return cursor
-
-    assert asyncio.run(fetched()) == rows
-    assert expected(gateway, "ana") != expected(gateway, "ada")
+def told_alike(client: Client, shop: Site) -> None:
+    """Each caller is told the same at the gateway as at his twin, and the two are told different things."""
+    told = {}
+    for caller, pair in shop.pairs.items():
+        told[caller] = client.tell(pair.gateway)
+        assert told[caller] == client.tell(pair.twin), caller
+    assert len(set(told.values())) == len(told) or client.name == "pgbench"
 
 
-@pytest.mark.parametrize("user", ["ana", "ada"])
-def test_psql(gateway: Running, user: str) -> None:
-    """The server's own client runs statements, refusals, FETCH_COUNT and copies out."""
-    environment = {**os.environ, "PGPASSWORD": PASSWORD}
-    command = ["psql", gateway.dsn(user), "-XAt", "-F", ",", "-v", "FETCH_COUNT=2", "-c", COUNTS]
-    command += ["-c", "select ssn from bank.customers", "-c", f"\\copy ({COUNTS}) to stdout with (format csv)"]
-    out = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
-    lines = [f"{region},{count}" for region, count in expected(gateway, user)]
-    assert out.stdout.splitlines() == lines * 2
-    assert 'column "ssn" does not exist' in out.stderr
+def _named(clients: list[Client]) -> list[object]:
+    return [pytest.param(client, id=client.name.replace(" ", "-")) for client in clients]
+
+
+@pytest.mark.parametrize("client", _named([client for client in CLIENTS if client.quick]))
+def test_client(client: Client, shop: Site) -> None:
+    """Clients that are here wherever the tests run."""
+    told_alike(client, shop)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("client", _named([client for client in CLIENTS if not client.quick]))
+def test_client_of_ones_own(client: Client, shop: Site) -> None:
+    """Clients that have to be installed first."""
+    missing = client.missing()
+    if missing is not None:
+        pytest.skip(f"{client.name} is not here: {missing}")
+    told_alike(client, shop)
+
+
+def _psql(place: Place, *commands: str) -> str:
+    asked = [part for command in commands for part in ("-c", command)]
+    done = subprocess.run(
+        ["psql", "-X", *asked],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **place.environment},
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", "\\dt+ \\di+ \\d+ \\dn+ \\dv+ \\l \\l+ \\db+ \\dp \\drds".split())
+def test_psql_lists_without_sizes_and_rights(shop: Site, command: str) -> None:
+    """What tells of sizes or of others' rights comes without them: the same objects, and nothing that is hidden."""
+    pair: Pair = shop.pairs["narrow"]
+    told = _psql(pair.gateway, command)
+    assert "ERROR" not in told
+    assert not {"vault", "orders", "c_phone", "phones"} & set(told.replace("|", " ").split())
+    if command in ("\\dt+", "\\di+", "\\dv+"):
+        names = [line.split("|")[1].strip() for line in told.splitlines() if line.count("|") > 3]
+        twin = _psql(pair.twin, command)
+        assert names == [line.split("|")[1].strip() for line in twin.splitlines() if line.count("|") > 3]
+
+
+def test_psql_watches(shop: Site) -> None:
+    r"""\watch runs a statement until it fails: here the second time, since its cursor is at its end."""
+    pair = shop.pairs["narrow"]
+    told = [
+        subprocess.run(
+            ["timeout", "3", "psql", "-X", "-A", "-t"],
+            input="\\set VERBOSITY sqlstate\nselect count(*) from customer \\watch 0.2\n",
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+            env=place.environment,
+        ).stdout.split("\n\n")
+        for place in (pair.gateway, pair.twin)
+    ]
+    counts = [{line.splitlines()[-1] for line in each if line.strip().isdigit()} for each in told]
+    assert counts[0] == counts[1]
+    assert len(counts[0]) == 1

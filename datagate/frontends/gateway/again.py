@@ -17,7 +17,9 @@ from datagate.frontends.gateway.sending import Sendable
 if TYPE_CHECKING:
     from datagate.frontends.gateway.hearing import Hearing
 
-_REPEATED = frozenset((Step.BIND, Step.DESCRIBE_PORTAL, Step.EXECUTE))
+_REPEATED = frozenset((Step.BIND, Step.SAY, Step.DESCRIBE_PORTAL, Step.EXECUTE))
+# What is said of rows that come, or nothing; all else that is said answers another message.
+_OF_ROWS = (b"T", b"n", b"")
 _SIMPLE = frozenset((Step.PARSE, Step.BIND, Step.SAY, Step.DESCRIBE_SIMPLE, Step.EXECUTE))
 
 
@@ -64,6 +66,8 @@ class Again:
             return False
         if self._text is None and head.portal is None:
             return False
+        if any(each.step is Step.SAY and each.say[:1] not in _OF_ROWS for each in relay.expected):
+            return False
         if relay.status != backend.IDLE and (self._begin is None or self._in_transaction != 1):
             return False
         self._plan = list(relay.expected)[:-1]
@@ -109,7 +113,7 @@ class Again:
         portal.statement, portal.run = sendable, conversation.way.run
         conversation.send_bind(portal, sendable, shown=self._plan[0].step is Step.BIND)
         for each in self._plan:
-            if each.step is Step.DESCRIBE_PORTAL:
+            if each.step is Step.DESCRIBE_PORTAL or (each.step is Step.SAY and each.say):
                 conversation.send_describe(portal.message.portal, portal)
             elif each.step is Step.EXECUTE:
                 conversation.send_execute(portal.message.portal, each.own, portal)

@@ -218,15 +218,6 @@ class Conversation(Quick):
             what = Expectation(Step.DESCRIBE_STATEMENT, asked=prepared.asked, own=own, rows_shown=shown)
             self.relay.expect(what)
 
-    def _describe_cursor(self, name: bytes) -> None:
-        fault, self._declared = self._declared, None
-        if self.upstream is None or (isinstance(fault, DatagateError) and fault.sqlstate == "34000"):
-            self._refuse(DESCRIBE, no_portal(name))
-        elif isinstance(fault, DatagateError):
-            self._refuse(DESCRIBE, fault)
-        else:
-            self.send_describe_cursor(name)
-
     def _execute(self, message: frontend.Execute) -> None:
         portal, decision = self.portals.get(message.portal), self.line.meter.refusal() or self._taken()
         if isinstance(decision, DatagateError):

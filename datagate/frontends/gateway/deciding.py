@@ -16,7 +16,7 @@ from datagate.errors import (
 from datagate.frontends.gateway.local import Local, read_local
 from datagate.frontends.gateway.plans import Asked
 from datagate.frontends.gateway.pool import asked
-from datagate.frontends.gateway.prepared import Portal, shown_name
+from datagate.frontends.gateway.prepared import Portal, no_portal, shown_name
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.phases import Phase
 from datagate.frontends.gateway.runs import Run
@@ -148,6 +148,16 @@ class Deciding(Speech):
     async def _check_declared(self, name: bytes) -> None:
         """Whether what no Bind opened is a cursor that may be described: psycopg asks so what it DECLAREd."""
         self._declared = await self.way.check_declared(shown_name(name)) or True
+
+    def _describe_cursor(self, name: bytes) -> None:
+        """Answer a Describe of what no Bind opened, once it is known whether there is such a cursor."""
+        fault, self._declared = self._declared, None
+        if self.upstream is None or (isinstance(fault, DatagateError) and fault.sqlstate == "34000"):
+            self._refuse(DESCRIBE, no_portal(name))
+        elif isinstance(fault, DatagateError):
+            self._refuse(DESCRIBE, fault)
+        else:
+            self.send_describe_cursor(name)
 
     async def _check_portal(self, portal: Portal, name: bytes) -> None:
         self._decision = await self.way.check_portal(shown_name(name))

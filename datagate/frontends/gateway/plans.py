@@ -19,6 +19,9 @@ _MOST = 512
 _LONGEST = 4096
 _LENGTH = Struct("!I").pack
 _COUNT = Struct("!H").pack
+_COUNT_AT = Struct("!H").unpack_from
+_SIGNED_AT = Struct("!i").unpack_from
+_TEXT, _BINARY = b"\0\0", b"\0\1"
 TEXT_RESULTS = b"\0\0"
 """All columns as text: the formats, as they stand in a Bind."""
 
@@ -64,6 +67,37 @@ class Plan:
         size = 5 + len(name) + len(self.head) + len(own) + len(self.tail)
         return b"B%b\0%b%b%b%b" % (_LENGTH(size), name, self.head, own, self.tail)
 
+    def rebound(self, data: bytes, at: int, end: int, name: bytes) -> tuple[bytes, bytes] | None:
+        """A client's Bind of the unnamed portal with the policy's values behind its own, and the columns' formats.
+
+        ``at``: where the formats of its parameters begin; ``end``: where the message ends. None where that is not to be
+        had by moving bytes: several formats, assumptions, or a message that is not as it has to be.
+        """
+        sendable = self.sendable
+        if any(sendable.formats) or sendable.admitted.assumptions or at + 6 > end:
+            return None
+        formats = _COUNT_AT(data, at)[0]
+        code = data[at + 2 : at + 4] if formats else _TEXT
+        at += 2 + 2 * formats
+        if formats > 1 or code > _BINARY or _COUNT_AT(data, at)[0] != sendable.own:
+            return None
+        begin = at = at + 2
+        for _ in range(sendable.own):
+            if at + 4 > end:
+                return None
+            length = _SIGNED_AT(data, at)[0]
+            if length < -1:
+                return None
+            at += 4 + max(length, 0)
+        results = data[at:end]
+        if at + 2 > end or 2 + 2 * _COUNT_AT(data, at)[0] != end - at:
+            return None
+        count, policy = sendable.own + len(sendable.values), len(sendable.values)
+        spelled = _TEXT if code == _TEXT else _COUNT(count) + code * sendable.own + _TEXT * policy
+        values = data[begin:at] + self.tail[: -len(TEXT_RESULTS)]
+        body = b"\0%b\0%b%b%b%b" % (name, spelled, _COUNT(count), values, results)
+        return b"B" + _LENGTH(len(body) + 4) + body, results
+
     @property
     def holds(self) -> bool:
         """Whether numbers are what the gate assumed of its parameters; it looks at their type alone."""
@@ -77,11 +111,13 @@ class Plans:
         self._plans: dict[object, Plan] = {}
         self._seen: dict[object, int] = {}
         self._unfit: set[object] = set()
+        self.bound: dict[str, Plan] = {}
 
     def forget(self) -> None:
         """The caller's rights are others."""
         self._plans.clear()
         self._unfit.clear()
+        self.bound.clear()
 
     def find(self, text: bytes) -> tuple[Plan, Values] | None:
         """The plan of a text, where there is one."""

@@ -14,15 +14,18 @@ from datagate.errors import DatagateError
 from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.hearing import Hearing
 from datagate.frontends.gateway.plans import TEXT_RESULTS, Plan, Values
+from datagate.frontends.gateway.prepared import Portal, Prepared
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.phases import Phase
 from datagate.frontends.gateway.relay import SYNC_SHOWN, Expectation, Step
 from datagate.frontends.gateway.runs import Run
-from datagate.frontends.gateway.upstream import Kept
+from datagate.frontends.gateway.sending import Sendable
+from datagate.frontends.gateway.upstream import Kept, Key
 
 _LENGTH = Struct("!I").unpack_from
 _EXECUTE_AND_SYNC = frontend.execute(b"", 0) + frontend.SYNC_MESSAGE
 _DESCRIBE_UNNAMED = frontend.describe(frontend.PORTAL, b"")
+_DESCRIBE_EXECUTE_AND_SYNC = _DESCRIBE_UNNAMED + _EXECUTE_AND_SYNC
 
 
 def _learnt_already(_message: bytes) -> None:
@@ -32,11 +35,12 @@ def _learnt_already(_message: bytes) -> None:
 class Quick(Hearing):
     """The part of a conversation that takes the short way."""
 
+    _bound: tuple[Prepared, bytes, Sendable] | None = None
+
     def at_once(self, data: bytes) -> bool:
         """Take what came, if that is one message which can go the short way; False where it is to be cut up."""
         if (
-            data[0] != frontend.QUERY
-            or self.relay.expected
+            self.relay.expected
             or self._task is not None
             or self._current is not None
             or self.inbox
@@ -46,30 +50,30 @@ class Quick(Hearing):
         ):
             return False
         end = len(data) - 1
-        if end < 5 or _LENGTH(data, 1)[0] != end or data.find(0, 5) != end:
+        if end < 5:
+            return False
+        if data[0] == frontend.BIND:
+            return self._bind_at_once(data)
+        if data[0] != frontend.QUERY or _LENGTH(data, 1)[0] != end or data.find(0, 5) != end:
             return False
         text = data[5:end]
         found = self.way.plan(text)
         if found is None:
             return False
         plan, values = found
-        kept = self._prepared(plan)
+        kept = self._prepared((plan.sendable.text, plan.types, self.read_by))
         description = kept.descriptions.get(TEXT_RESULTS) if kept is not None else None
         if kept is None or description is None:
             return False
-        refusal = self.line.meter.refusal()
-        if refusal is not None:
-            self._refuse(frontend.QUERY, refusal)
-            self.flush()
-            return True
-        try:
-            run = self.way.repeat(plan)
-        except DatagateError as error:
-            self._refuse(frontend.QUERY, error)
+        run = self._recorded(plan)
+        if isinstance(run, DatagateError):
+            self._refuse(frontend.QUERY, run)
             self.flush()
             return True
         asked = text.decode("utf-8", "replace")
-        self._begin(plan, asked)
+        self.begins(asked, plan.sendable)
+        if self.statements:
+            self.statements.pop(b"", None)
         head = Expectation(
             Step.AT_ONCE,
             shown=False,
@@ -83,8 +87,61 @@ class Quick(Hearing):
         self.held.send(plan.bind(kept.name, values) + _EXECUTE_AND_SYNC)
         return True
 
-    def _prepared(self, plan: Plan) -> Kept | None:
-        """The plan's statement on the connection that there is, or that can be had now; None where it is not there."""
+    def _bind_at_once(self, data: bytes) -> bool:
+        """Run a prepared statement: Bind, Describe or not, Execute, Sync, with the unnamed portal."""
+        end = 1 + _LENGTH(data, 1)[0]
+        rest = data[end:]
+        described = rest == _DESCRIBE_EXECUTE_AND_SYNC
+        if not (described or rest == _EXECUTE_AND_SYNC) or data[5]:
+            return False
+        stop = data.find(0, 6, end)
+        prepared = self.statements.get(data[6:stop]) if stop > 6 else None
+        plan = self.way.bound(prepared.asked) if prepared is not None and prepared.era is None else None
+        if prepared is None or plan is None:
+            return False
+        kept = self._prepared(self.key_of(prepared, plan.sendable))
+        message = plan.rebound(data, stop + 1, end, kept.name) if kept is not None else None
+        if kept is None or message is None:
+            return False
+        description = kept.descriptions.get(message[1]) if described else b""
+        if description is None:
+            return False
+        run = self._recorded(plan)
+        if isinstance(run, DatagateError):
+            self._refuse(frontend.BIND, run)
+            self._sync()
+            self.flush()
+            return True
+        self.begins(None, plan.sendable)
+        shown = plan.sendable.admitted.shows_rows
+        say = (self._described(plan, description) or backend.NO_DATA_MESSAGE) if described else b""
+        head = Expectation(Step.AT_ONCE, asked=prepared.asked, say=say, rows_shown=shown, run=run)
+        self._bound = (prepared, data[5:end], plan.sendable)
+        if self.relay.status != backend.IDLE:
+            self.spreads(head)
+        self.relay.expect_at_once(head)
+        self.held.send(message[0] + _EXECUTE_AND_SYNC)
+        return True
+
+    def spreads(self, head: Expectation) -> None:
+        """The portal of what is no more expected at once."""
+        if self._bound is not None:
+            prepared, body, sendable = self._bound
+            head.portal = self.portals[b""] = Portal(prepared, frontend.read_bind(body), sendable, run=head.run)
+            self._bound = None
+
+    def _recorded(self, plan: Plan) -> Run | DatagateError | None:
+        """Count and record a run; why it may not be."""
+        refusal = self.line.meter.refusal()
+        if refusal is not None:
+            return refusal
+        try:
+            return self.way.repeat(plan)
+        except DatagateError as error:
+            return error
+
+    def _prepared(self, key: Key) -> Kept | None:
+        """The statement on the connection that there is, or that can be had now; None where it is not there."""
         if self.upstream is None:
             self._holder = self.way.holder
             upstream = self.pool.take_nowait(self._holder, self.profile)
@@ -93,12 +150,7 @@ class Quick(Hearing):
             self._attached(upstream)
             if self.relay.expected:
                 return None
-        return self.held.prepared.get((plan.sendable.text, plan.types, self.read_by))
-
-    def _begin(self, plan: Plan, asked: str) -> None:
-        self.begins(asked, plan.sendable)
-        if self.statements:
-            self.statements.pop(b"", None)
+        return self.held.prepared.get(key)
 
     def _described(self, plan: Plan, description: bytes) -> bytes:
         """What a simple query is told of its rows."""
@@ -152,7 +204,9 @@ class Quick(Hearing):
 
     def _deliver(self, head: Expectation, data: bytes, tag: int) -> None:
         """Pass a whole answer on."""
-        self.line.write(head.say + (data[5:] if head.rows_shown else data[tag:]))
+        rows = data[5:] if head.rows_shown else data[tag:]
+        self._bound = None
+        self.line.write(backend.BIND_COMPLETE_MESSAGE + head.say + rows if head.shown else head.say + rows)
         self.ended(self.relay.status)
         self.settled()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Literal, Protocol
 
@@ -17,6 +18,7 @@ from datagate.errors import (
     ProgrammingError,
 )
 from datagate.frontends.gateway import answers
+from datagate.frontends.gateway.hearer import Hearer
 from datagate.frontends.gateway.limits import Meter
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.patience import State
@@ -27,10 +29,10 @@ from datagate.frontends.gateway.prepared import Portal, Prepared
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.frames import Frame
 from datagate.frontends.gateway.protocol.phases import Phase
-from datagate.frontends.gateway.relay import SYNC_SHOWN, Expectation, Hearer, Relay, Step
+from datagate.frontends.gateway.relay import SYNC_SHOWN, Expectation, Relay, Step
 from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import BLANK, Sendable
-from datagate.frontends.gateway.upstream import PLAIN, Profile, Upstream, profile_change
+from datagate.frontends.gateway.upstream import PLAIN, Key, Profile, Upstream, profile_change
 from datagate.frontends.gateway.way import Decision, Way
 
 ABORTED = ProgrammingError(
@@ -176,10 +178,14 @@ class Speech(Hearer):
                 self._send_unnamed(text, statement, run, described=False)
         self.send_sync()
 
+    def key_of(self, prepared: Prepared, sendable: Sendable) -> Key:
+        """What a client's statement is known by upstream."""
+        return sendable.text, prepared.types, prepared.read_by if self.read_by_settled else self.read_by
+
     def prepare(self, prepared: Prepared, sendable: Sendable, *, shown: bool, undo: Any = None) -> bytes:
         """Have a statement prepared upstream, where it is not; its name there."""
         upstream = self.held
-        key = (sendable.text, prepared.types, prepared.read_by if self.read_by_settled else self.read_by)
+        key = self.key_of(prepared, sendable)
         if not prepared.name:
             if not shown and upstream.unnamed == key:
                 return b""
@@ -218,8 +224,13 @@ class Speech(Hearer):
     def send_describe(self, name: bytes, portal: Portal) -> None:
         """Describe a portal upstream."""
         asked = portal.prepared.asked
+        what = Expectation(Step.DESCRIBE_PORTAL, asked=asked, portal=portal, rows_shown=_shows(portal))
+        if portal.prepared.name and isinstance(portal.statement, Sendable):
+            kept = self.held.prepared.get(self.key_of(portal.prepared, portal.statement))
+            if kept is not None:
+                what.learns = partial(kept.descriptions.__setitem__, portal.message.results)
         self._out.append(frontend.describe(frontend.PORTAL, name))
-        self.relay.expect(Expectation(Step.DESCRIBE_PORTAL, asked=asked, portal=portal, rows_shown=_shows(portal)))
+        self.relay.expect(what)
 
     def send_describe_cursor(self, name: bytes) -> None:
         """Describe a declared cursor upstream."""

@@ -135,15 +135,19 @@ class Upstream(asyncio.Protocol):
             end = at + 1 + _LENGTH(data, at + 1)[0]
             if kind in _ROWS:
                 listener.rows_seen = True
-                if not listener.rows_pass:
+                if listener.rows_pass:
+                    # By the hundred thousand: as little for each as can be.
+                    at, last = end, size - _HEADER
+                    while at <= last and data[at] == kind:
+                        at += 1 + _LENGTH(data, at + 1)[0]
+                else:
                     if start < at:
                         parts.append(data[start:at])
-                    start = min(end, size)
-                if end > size:
-                    self._passing = end - size
+                    start, at = min(end, size), end
+                if at > size:
+                    self._passing = at - size
                     at = size
                     break
-                at = end
                 continue
             if end > size:
                 if end - at > _LONGEST:

@@ -16,6 +16,7 @@ from typing import Protocol
 from datagate.errors import DatagateError
 from datagate.frontends.gateway.identity import WISHES, Identity
 from datagate.frontends.gateway.measures import Measures
+from datagate.frontends.gateway.pins import pins
 from datagate.frontends.gateway.plans import Asked, Plan, Plans, Values, types_of
 from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import Sendable
@@ -173,6 +174,21 @@ class Way:
             self.plans.forget()
             return None
         return found if plan.known.record.reads_only or not self._session.waits else None
+
+    def bound(self, text: str) -> Plan | None:
+        """What is sent for a prepared statement that ran before, as :meth:`plan` has it."""
+        if self._gate is not self._gates.current:
+            self._renew()
+        known = self._session.known(text) if self._watched else None
+        if known is None or (self._session.waits and not known.record.reads_only):
+            return None
+        plan = self.plans.bound.get(text)
+        if plan is None or plan.known is not known:
+            kept = self._kept.get((text, True))
+            if kept is None or kept.admitted is not known.admitted or pins(kept):
+                return None
+            plan = self.plans.bound[text] = Plan(known, None, kept, ())
+        return plan
 
     @property
     def waits(self) -> bool:

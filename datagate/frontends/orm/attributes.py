@@ -6,6 +6,7 @@ still stands. For objects of other sessions, or of none, they do what they did b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import ref
 
@@ -20,6 +21,9 @@ from datagate.errors import RightsChanged
 
 class Keeper(Protocol):
     """What holds objects for one caller; `GatedSession` is one."""
+
+    clock: Callable[[], float]
+    quiet_until: float
 
     def expect_current(self) -> None:
         """Let go of what is held, if anything changed that it depends on."""
@@ -60,8 +64,11 @@ class GatedAttribute(InstrumentedAttribute[Any]):
         keeper = found() if found is not None and state.key is not None else None
         if keeper is None:
             return InstrumentedAttribute.__get__(self, instance, owner)
-        keeper.expect_current()
-        held = state.dict
+        # What follows is run at each access, so that it is spelt out here.
+        if keeper.clock() >= keeper.quiet_until:
+            keeper.expect_current()
+        # What `copy` makes has the state of its original, and values of its own that are never let go of.
+        held = instance.__dict__ if state.obj() is instance else state.dict
         if self.key in held and self.impl.supports_population:
             return held[self.key]
         return keeper.load(self, state)
@@ -108,10 +115,15 @@ def _on_pickle(instance: object, state_dict: dict[str, Any]) -> None:
     state_dict["info"] = state.info
 
 
+_watching: list[bool] = []
+
+
 def watch_all() -> None:
     """Let the attributes of all mapped classes ask: those that are mapped, and those that will be."""
-    if not event.contains(Mapper, "mapper_configured", watch):
-        event.listen(Mapper, "mapper_configured", watch)
+    if _watching:
+        return
+    _watching.append(True)
+    event.listen(Mapper, "mapper_configured", watch)
     for registry in _all_registries():
         for mapper in registry.mappers:
             watch(mapper)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy.orm import ColumnProperty
+from sqlalchemy.orm import ColumnProperty, Mapper
 from sqlalchemy.orm.context import _ORMSelectCompileState
 from sqlalchemy.orm.interfaces import CompileStateOption, LoaderStrategy, MapperProperty
 from sqlalchemy.sql.base import CompileState
@@ -41,6 +41,19 @@ class Hide(CompileStateOption):
     def process_compile_state_replaced_entities(self, compile_state: Any, mapper_entities: Any) -> None:  # noqa: ARG002
         """As above, where Query has replaced its entities."""
         self.process_compile_state(compile_state)
+
+
+def hide(statement: Any, mapper: Mapper[Any], outlook: Outlook) -> Any:
+    """A statement about mapped classes, without the columns that are hidden."""
+    if not outlook.hidden:
+        return statement
+    asked = getattr(getattr(statement, "_compile_options", None), "_only_load_props", None)
+    if asked and all(key in mapper.attrs and mapper.attrs[key] in outlook.hidden for key in asked):
+        # What is to be read again is hidden, all of it; the ORM needs a column to see that the row is there.
+        key = frozenset(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+        statement = statement._clone()
+        statement._compile_options += {"_only_load_props": key}
+    return statement.options(Hide(outlook))
 
 
 @CompileState.plugin_for("orm", "select")

@@ -8,12 +8,13 @@ from itertools import count
 from typing import Any, TypeGuard
 
 from sqlalchemy import Column, Table
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, configure_mappers, registry
 from sqlalchemy.orm.interfaces import MapperProperty
 from sqlalchemy.sql import coercions, roles, visitors
 
-from datagate.gate import Footing, Gate, GateSession, Sight
+from datagate.gate import Footing, Gate, GateSession, Sight, told
 
 _numbers = count(1)
 _interned: dict[frozenset[MapperProperty[object]], int] = {}
@@ -57,6 +58,10 @@ class Lane:
         self.known = self.gate_session.footing()
         return self.known
 
+    def told(self) -> Footing | None:
+        """What statements stand on now, if they tell by themselves when that changes; asks nothing."""
+        return told(self.gate_session.rights_mark())
+
     def stirs(self) -> int:
         """Grows soon after anything changed; costs no question."""
         return self.gate.pulse.stirs()
@@ -64,12 +69,11 @@ class Lane:
     def outlook(self, mapped: registry) -> Outlook:
         """What the caller sees of a registry's classes, by his rights as they were read last."""
         self._forget_if_changed()
-        mappers = tuple(mapped.mappers)
-        key = (mapped, len(mappers))
+        key = (mapped, len(mapped._managers))
         found = self._outlooks.get(key)
         if found is None:
             configure_mappers()
-            found = self._outlooks[key] = _look(self._sight, mappers)
+            found = self._outlooks[key] = _look(self._sight, tuple(mapped.mappers))
         return found
 
     def sight(self, table: Table) -> Sight | None:
@@ -124,10 +128,11 @@ def _derived(mapper: Mapper[Any], masked: frozenset[str]) -> Iterator[str]:
     yield from (each.key for each in mapper.composites if any(part.key in masked for part in each.props))
     columns = {column for key in masked for column in _columns(mapper.attrs[key])}
     for name, descriptor in mapper.all_orm_descriptors.items():
-        if isinstance(descriptor, hybrid_property):
+        if isinstance(descriptor, hybrid_property) and descriptor.__name__ == name:
             try:
                 element = coercions.expect(roles.ExpressionElementRole, getattr(mapper.class_, name))
-            except Exception:  # noqa: BLE001 - it is the application's own code that runs here
+            except (SQLAlchemyError, TypeError, ValueError, AttributeError, LookupError, NotImplementedError):
+                # The application wrote it for objects alone.
                 yield name
             else:
                 named = {each for each in visitors.iterate(element) if _stands_in_table(each)}

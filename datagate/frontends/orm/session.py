@@ -18,9 +18,9 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 
 from datagate.errors import DatagateError, InterfaceError, Refused, RightsChanged, UndefinedColumn
 from datagate.frontends.orm import faults
-from datagate.frontends.orm.attributes import keep, watch_all
+from datagate.frontends.orm.attributes import keep, keeper_of, watch_all
 from datagate.frontends.orm.engine import CallerEngine, GatedEngine
-from datagate.frontends.orm.hiding import Hide
+from datagate.frontends.orm.hiding import hide
 from datagate.frontends.orm.masks import (
     STAMP,
     Masks,
@@ -74,8 +74,8 @@ class GatedSession(Session):
         self._caller = caller
         self._lane: Lane = self._expect_gated(engine).lane
         self._footing: Footing | None = None
-        self._clock = clock
-        self._asked_at = self._quiet_until = self._stands_until = float("-inf")
+        self.clock = clock
+        self._asked_at = self.quiet_until = self._stands_until = float("-inf")
         self._stirs = -1
         self._asking = False
         self._has_let_go = False
@@ -99,7 +99,7 @@ class GatedSession(Session):
         narrower = self._lane.gate_session.acting_for(mandate_id, purpose=purpose)
         if self._gated is None:
             raise InterfaceError("acting_for needs a session whose bind is of gate_engine, not one caller's")
-        return type(self)(self._gated, caller=narrower, clock=self._clock, **self._options)
+        return type(self)(self._gated, caller=narrower, clock=self.clock, **self._options)
 
     # --- the way to the database -------------------------------------------------------------------------------------
 
@@ -122,55 +122,73 @@ class GatedSession(Session):
 
     def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
         """What execute, scalars, get, refresh and every loader come down to."""
-        if self._footing is None or self._clock() - self._asked_at > _BEFORE_READING:
-            # Else what is read now would be taken for older than a change that it has seen already.
-            self._ask()
         if isinstance(statement, Insert | Update):
             check_statement(statement, args[0] if args else kwargs.get("params"), self._masks)
         subject = _subject(statement)
-        if subject is None or not (statement.is_select or statement.is_from_statement):
+        reads = subject is not None and (statement.is_select or statement.is_from_statement)
+        told = self._lane.told() if reads else None
+        if told is not None:
+            self._stand_on(told)
+        elif self._footing is None or self.clock() - self._asked_at > _BEFORE_READING:
+            # Else what is read now would be taken for older than a change that it has seen already.
+            self._ask()
+        if subject is None or not reads:
             return super()._execute_internal(statement, *args, **kwargs)
+        begun, stirs = self.clock(), self._lane.stirs()
+        found = self._read(statement, subject, *args, **kwargs)
+        if told is not None:
+            # The statement has looked at the same as asking would.
+            self._stand_on(self._lane.told())
+            self._stirs, self._asked_at = stirs, begun
+            self._stands(begun)
+        return found
+
+    def _read(self, statement: Any, subject: Mapper[Any], *args: Any, **kwargs: Any) -> Any:
         outlook = self._lane.outlook(subject.registry)
-        prepared = statement.options(Hide(outlook)) if outlook.hidden else statement
         try:
-            return super()._execute_internal(prepared, *args, **kwargs)
+            return super()._execute_internal(hide(statement, subject, outlook), *args, **kwargs)
         except DBAPIError as error:
             # The rights changed on the way: what is hidden is other columns now.
             self._ask()
             again = self._lane.outlook(subject.registry)
             if again is outlook or not isinstance(error.orig, UndefinedColumn):
                 raise
-        prepared = statement.options(Hide(again)) if again.hidden else statement
-        return super()._execute_internal(prepared, *args, **kwargs)
+        return super()._execute_internal(hide(statement, subject, again), *args, **kwargs)
 
     # --- what is held ------------------------------------------------------------------------------------------------
 
     def expect_current(self) -> None:
         """Let go of what is held, if rights, consents or policies changed since; the state is asked."""
-        now = self._clock()
-        if now < self._quiet_until or self._asking:
+        now = self.clock()
+        if now < self.quiet_until or self._asking:
             return
-        self._quiet_until = now + _GLANCE
+        self.quiet_until = now + _GLANCE
         if now < self._stands_until and self._lane.stirs() == self._stirs:
             return
         self._ask()
 
     def _ask(self) -> None:
-        asked_at = self._clock()
+        asked_at = self.clock()
         self._asking = True
         try:
             # Looked at before asking: what comes in meanwhile is asked about next time.
             self._stirs = self._lane.stirs()
-            footing = self._lane.footing()
-            if footing != self._footing:
-                if self._footing is not None:
-                    self._let_go()
-                self._footing = footing
+            self._stand_on(self._lane.footing())
         finally:
             self._asking = False
         self._asked_at = asked_at
+        self._stands(asked_at)
+
+    def _stand_on(self, footing: Footing | None) -> None:
+        if footing != self._footing:
+            if self._footing is not None:
+                self._let_go()
+            self._footing = footing
+
+    def _stands(self, since: float) -> None:
+        """Take what was found to hold then for what holds during a moment, which is short where asking is quick."""
         least, most = _MOMENT
-        self._stands_until = asked_at + min(max(10 * (self._clock() - asked_at), least), most)
+        self._stands_until = since + min(max(10 * (self.clock() - since), least), most)
 
     def _let_go(self) -> None:
         """Expire everything that was read; what the application has changed stays, to be flushed or not."""
@@ -209,7 +227,8 @@ class GatedSession(Session):
         return self._lane.outlook(mapper.registry)
 
     def _get_impl(self, *args: Any, **kwargs: Any) -> Any:
-        self.expect_current()
+        if self.identity_map.all_states():
+            self.expect_current()
         return super()._get_impl(*args, **kwargs)
 
     # --- what is written ---------------------------------------------------------------------------------------------
@@ -262,6 +281,11 @@ class GatedSession(Session):
 
     def _merge(self, state: Any, state_dict: Any, **kwargs: Any) -> Any:
         """As SQLAlchemy merges, but masks are not carried over, nor what another sight of a collection left out."""
+        other = keeper_of(state)
+        if other is not None and other is not self:
+            # It is held by another caller's session still.
+            other.expect_current()
+            other.stamp(state)
         stamp: Stamp | None = state.info.get(STAMP)
         if stamp is None:
             return super()._merge(state, state_dict, **kwargs)
@@ -302,6 +326,22 @@ def _is_as_read(state: Any, key: str) -> bool:
 @event.listens_for(GatedSession, "persistent_to_detached")
 def _stamp(session: GatedSession, instance: object) -> None:
     session.stamp(inspect(instance))
+
+
+@event.listens_for(GatedSession, "detached_to_persistent")
+def _read_anew(session: GatedSession, instance: object) -> None:
+    """What was read by another, or at another time, is none of this caller's; what the application set stays."""
+    state: Any = inspect(instance)
+    stamp: Stamp | None = state.info.get(STAMP)
+    if stamp is not None and stamp.caller == session.caller and stamp.footing == session._footing:
+        return
+    held = state.dict
+    read = [
+        key
+        for key in held
+        if key in state.manager and (key not in state.committed_state or (stamp and _is_mask(stamp, key, held[key])))
+    ]
+    state._expire_attributes(held, read)
 
 
 def masked_columns(instance: object) -> frozenset[str]:

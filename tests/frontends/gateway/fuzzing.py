@@ -16,6 +16,7 @@ from itertools import pairwise
 from datagate.errors import DatagateError, OperationalError, ProtocolViolation
 from datagate.frontends.gateway.answers import TableFilter
 from datagate.frontends.gateway.attempts import Attempts
+from datagate.frontends.gateway.hearer import Hearer
 from datagate.frontends.gateway.local import read_local
 from datagate.frontends.gateway.login import Channel, Doorkeeper, Tokens
 from datagate.frontends.gateway.options import read_options
@@ -25,7 +26,7 @@ from datagate.frontends.gateway.protocol.oauth import read_bearer
 from datagate.frontends.gateway.protocol.phases import Phase, judge
 from datagate.frontends.gateway.protocol.scram import PLAIN, ScramServer, Verifier
 from datagate.frontends.gateway.protocol.startup import Startup, read_opening
-from datagate.frontends.gateway.relay import Expectation, Hearer, Relay, Step
+from datagate.frontends.gateway.relay import Expectation, Relay, Step
 from datagate.frontends.gateway.rowcount import RowCount
 from datagate.frontends.gateway.upstream import Upstream
 from datagate.frontends.gateway.users import User

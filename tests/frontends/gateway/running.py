@@ -68,9 +68,7 @@ class Running:
         service = service or make_conninfo(owner, user=SERVICE)
         record = audit if audit is not None else self.sink
         # Opening one runs all examples of the policies; gateways with other limits may share it.
-        self.gate = gate or Gate.open(
-            service, policies=policies, state=self.store, keyring=Keyring(KEYS), audit=record
-        )
+        self.gate = gate or Gate.open(service, policies=policies, state=self.store, keyring=Keyring(KEYS), audit=record)
         self._tokens = tokens
         self.trust: dict[str, Any] = {}
         self.users = UserFile(folder / "users.json")

@@ -45,6 +45,8 @@ def test_set_config_that_comes_again_changes_how_literals_are_read(gateway: Runn
     """What was prepared when literals were read in another way is prepared anew."""
     german, first = "select set_config('datestyle', 'German', false)", "select extract(month from date '01/02/2026')"
     with gateway.connect() as connection:
+        # What the client prepares itself keeps its reading, as on a server.
+        connection.prepare_threshold = None
         for _ in range(4):
             connection.execute(german)
             connection.execute("set datestyle = 'ISO, MDY'")

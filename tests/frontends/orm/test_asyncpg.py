@@ -16,7 +16,6 @@ from datagate import errors
 from datagate.frontends.orm import GatedEngine, gate_engine
 from datagate.model.caller import Caller
 from fixtures.market.callers import BOSS, CALLERS, CLERK, OTHER_CLERK, STRANGER
-from fixtures.market.models import Person
 from tests.frontends.orm.conftest import Market, url
 from tests.frontends.orm.test_parity import STATEMENTS, Outcome, by_driver, recorded
 
@@ -106,12 +105,12 @@ async def _length(rows: Awaitable[list[object]]) -> int:
     return len(await rows)
 
 
-@pytest.mark.parametrize("way", list(WAYS))
-def test_each_way_of_reading(market: Market, way: str) -> None:
+def test_each_way_of_reading(market: Market) -> None:
     """All that reads counts the caller's 20 people, not the 40 that there are."""
 
     async def story(raw: Any) -> None:
-        assert await WAYS[way](raw) == 20
+        for way, ask in WAYS.items():
+            assert await ask(raw) == 20, way
 
     with_raw(market, CLERK, story)
 
@@ -137,16 +136,16 @@ REFUSED: dict[str, Callable[[Any], Awaitable[object]]] = {
 }
 
 
-@pytest.mark.parametrize("way", list(REFUSED))
-def test_what_is_refused(market: Market, way: str) -> None:
+def test_what_is_refused(market: Market) -> None:
     """What the gate does not admit is never sent, whichever method asks for it; the next statement runs."""
 
     async def story(raw: Any) -> None:
-        with pytest.raises(errors.Error) as refused:
-            await REFUSED[way](raw)
-        assert refused.value.__context__ is None
-        assert "ssn-" not in str(refused.value)
-        assert await raw.fetchval(COUNT) == 20
+        for way, ask in REFUSED.items():
+            with pytest.raises(errors.Error) as refused:
+                await ask(raw)
+            assert refused.value.__context__ is None, way
+            assert "ssn-" not in str(refused.value)
+            assert await raw.fetchval(COUNT) == 20
 
     with_raw(market, CLERK, story)
 
@@ -335,19 +334,5 @@ def test_parity(market: Market, caller: str) -> None:
             held = await by_asyncpg(engine, statement)
             assert held == driven, statement
             assert recorded(market) == audited, statement
-
-    with_engine(market, story)
-
-
-def test_orm_over_a_point(market: Market) -> None:
-    """A class that has a column without rights loads by its key, and says so for that column."""
-
-    async def story(gated: GatedEngine) -> None:
-        from datagate.frontends.orm import gated_sessionmaker
-
-        async with gated_sessionmaker(gated)(caller=CLERK) as session:
-            person = await session.get_one(Person, 2)
-            with pytest.raises(errors.UndefinedColumn):
-                _ = person.ssn
 
     with_engine(market, story)

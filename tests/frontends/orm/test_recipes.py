@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,42 +18,61 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from joserfc import jwt
-from joserfc.jwk import OctKey
+from joserfc.jwk import ECKey, KeySet
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 from datagate import errors
 from datagate.frontends.orm import AsyncGatedSession, GatedSession, gate_engine, gated_sessionmaker
+from datagate.identity import JwksFile, JwtVerifier
 from datagate.model.caller import Caller
 from fixtures.market.callers import CLERK
 from fixtures.market.models import Person
 from tests.frontends.orm.conftest import Market, url
 
-KEY = OctKey.import_key("a secret of thirty-two characters")
+ISSUER, AUDIENCE = "https://login.shop.example", "market"
+KEY = ECKey.generate_key("P-256", {"kid": "2026", "alg": "ES256", "use": "sig"}, private=True)
 
 
 def token(subject: str, **claims: object) -> str:
     """What a login server gives; ``act`` names who really asks (RFC 8693)."""
-    return jwt.encode({"alg": "HS256"}, {"sub": subject, **claims}, KEY)
+    now = int(time.time())
+    known = {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "purpose": "work", "iat": now, "exp": now + 600}
+    return jwt.encode({"alg": "ES256", "kid": "2026", "typ": "at+jwt"}, {**known, **claims}, KEY)
 
 
-def caller_of(authorization: str) -> Caller:
-    """The caller whom a bearer token names, for the purpose of this application."""
-    claims = jwt.decode(authorization.removeprefix("Bearer "), KEY, algorithms=["HS256"]).claims
-    actor = claims.get("act", {}).get("sub")
-    return Caller.of(claims["sub"], actor=actor, mandate=claims.get("mandate"), purpose="work")
+@pytest.fixture
+def verifier(tmp_path: Path) -> JwtVerifier:
+    """What an application makes once: who is believed, by the keys that the login server publishes."""
+    published = tmp_path / "jwks.json"
+    published.write_text(json.dumps(KeySet([KEY]).as_dict(private=False)))
+    return JwtVerifier(JwksFile(published), issuer=ISSUER, audience=AUDIENCE)
+
+
+def callers(market: Market, verifier: JwtVerifier) -> Callable[[str], Caller]:
+    """The caller whom a request's header names; a token that is refused is recorded, and raises TokenRefused."""
+
+    def caller_of(authorization: str) -> Caller:
+        return market.gate.caller(authorization.removeprefix("Bearer "), verifier, frontend="api")
+
+    return caller_of
 
 
 def bearer(subject: str, **claims: object) -> dict[str, str]:
     return {"Authorization": f"Bearer {token(subject, **claims)}"}
 
 
-def test_fastapi(market: Market) -> None:
+def test_fastapi(market: Market, verifier: JwtVerifier) -> None:
     """One dependency opens the session of the request's caller; the handlers know nothing of it."""
+    caller_of = callers(market, verifier)
     engine = create_async_engine(url(market.dsn))
     gated = gate_engine(engine, market.gate)
     maker = gated_sessionmaker(gated)
     app = fastapi.FastAPI()
+
+    @app.exception_handler(errors.TokenRefused)
+    async def refused(_request: fastapi.Request, error: errors.TokenRefused) -> fastapi.Response:
+        return fastapi.Response(str(error), 401)
 
     async def opened(authorization: str = fastapi.Header()) -> AsyncIterator[AsyncGatedSession]:
         async with maker(caller=caller_of(authorization)) as session:
@@ -69,13 +90,17 @@ def test_fastapi(market: Market) -> None:
             assert (await client.get("/people", headers=bearer("bea"))).json()[0]["email"] == "mail1@shop.example"
             with pytest.raises(sa.exc.ProgrammingError):
                 await client.get("/people", headers=bearer("zoe"))
+            for forged in (bearer("bea", aud="other"), bearer("bea", exp=1), {"Authorization": "Bearer x.y.z"}):
+                answer = await client.get("/people", headers=forged)
+                assert (answer.status_code, answer.text) == (401, "the token is not accepted; log in again")
         await gated.dispose_async()
 
     asyncio.run(story())
 
 
-def test_flask(market: Market) -> None:
+def test_flask(market: Market, verifier: JwtVerifier) -> None:
     """The session lives in the request's context, for the caller of its token."""
+    caller_of = callers(market, verifier)
     maker = gated_sessionmaker(market.engine)
     app = flask.Flask("market")
 
@@ -98,7 +123,8 @@ def test_flask(market: Market) -> None:
     client = app.test_client()
     assert client.get("/people/2", headers=bearer("carl")).json == {"name": "name 2"}
     assert client.get("/people/1", headers=bearer("carl")).status_code == 404
-    delegated = bearer("carl", act={"sub": "hal"}, mandate="errand-2")
+    mandate = [{"type": "datagate_mandate", "mandate": "errand-2"}]
+    delegated = bearer("carl", act={"sub": "hal", "actor_kind": "person"}, authorization_details=mandate)
     assert client.get("/people/2", headers=delegated).json == {"name": "name 2"}
     assert client.get("/people/4", headers=delegated).status_code == 404
 
