@@ -70,6 +70,8 @@ class FileJournal:
         with _spoken("the statement cannot be recorded"):
             if self._process != os.getpid():
                 self._begin()  # A lock that was inherited would keep nobody out.
+            if self._lock < 0:
+                raise AuditUnavailable("the statement cannot be recorded: the audit is closed")
             with self._locked():
                 self._catch_up()
                 self._write(entries)

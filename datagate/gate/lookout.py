@@ -32,7 +32,7 @@ _AGAIN = 0.02
 _LONGEST = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _FIRST_CONNECTION = 5.0
-_FEW, _SIDE_BY_SIDE = 2, 8
+_SIDE_BY_SIDE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,11 @@ class Lookout:
         self._settled = threading.Event()
         self._asking: Asking | None = None
         self._policies_epoch: int | None = None
-        self._ahead = timedelta(0)
+        self._reading: tuple[datetime, float] | None = None
         self._next: float | None = None
         self._last_cancel = 0.0
+        self._cancels = ThreadPoolExecutor(_SIDE_BY_SIDE, "datagate-cancel")
+        self._cancelling: set[int] = set()
         self._wake: socket.socket | None = None
 
     @property
@@ -176,8 +178,13 @@ class Lookout:
         return self._state.epochs(wanted)
 
     def now(self) -> datetime:
-        """What time it is where rights are judged."""
-        return self._clock() if self._clock is not None else datetime.now(UTC) + self._ahead
+        """What time it is where rights are judged, whatever this machine's clock is set to meanwhile."""
+        if self._clock is not None:
+            return self._clock()
+        if self._reading is None:
+            return datetime.now(UTC)
+        instant, at = self._reading
+        return instant + timedelta(seconds=time.monotonic() - at)
 
     def _rouse(self) -> None:
         if self._wake is None:
@@ -232,7 +239,7 @@ class Lookout:
         asking, self._asking = self._asking, self._state.ask()
         if asking is not None:
             asking.close()
-        self._ahead = self._asking.clock_ahead()
+        self._reading = (self._asking.now(), time.monotonic())
         values = listening.epochs([POLICIES_PARTY])
         self._hears = True
         self._settled.set()
@@ -246,6 +253,9 @@ class Lookout:
             pending = self._repeat()
             timeout = self._timeout(pending=pending)
             heard = listening.hear(waker.fileno(), timeout)
+            if self._reading is None or time.monotonic() - self._reading[1] > _LONGEST:
+                # The state's clock may be set, too, and this machine may have slept.
+                self._reading = (listening.now(), time.monotonic())
             waker.settimeout(0)
             _drain(waker)
             if heard is not None:
@@ -297,17 +307,21 @@ class Lookout:
         self._revoke([each for each in ended if (flight := each.flight) is not None and not flight.revoked])
 
     def _revoke(self, ended: list[Watched]) -> None:
-        """Cancel what is under way of these; where they are many, side by side."""
+        """Cancel what is under way of these, side by side: one that takes long keeps no other waiting."""
         flights = [flight for each in ended if (flight := each.flight) is not None and flight.under_way]
         if not flights:
             return
         self._last_cancel = time.monotonic()
-        if len(flights) <= _FEW:
-            for flight in flights:
-                flight.revoke()
-        else:
-            with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-                list(pool.map(lambda flight: flight.revoke(), flights))
+        for flight in flights:
+            if id(flight) not in self._cancelling:
+                self._cancelling.add(id(flight))
+                self._cancels.submit(self._cancel, flight)
+
+    def _cancel(self, flight: Flight) -> None:
+        try:
+            flight.revoke()
+        finally:
+            self._cancelling.discard(id(flight))
 
     def _consents(self) -> frozenset[PrincipalId]:
         """All parties that tell of withdrawn consents to anybody who is watched."""

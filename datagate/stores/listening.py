@@ -7,7 +7,7 @@ import select
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from threading import Lock
 from typing import Any
 
@@ -47,14 +47,16 @@ class Asking:
                 raise OperationalError(f"the state database failed: {type(error).__name__}") from None
         return dict.fromkeys(parties, 0) | {PrincipalId(party): int(value) for party, value in rows}
 
-    def clock_ahead(self) -> timedelta:
-        """By how much the state's clock is ahead of this machine's."""
+    def now(self) -> datetime:
+        """What time it is at the state."""
         with self._lock:
             try:
                 row = self.connection.execute("SELECT pg_catalog.clock_timestamp()").fetchone()
             except psycopg.Error as error:
                 raise OperationalError(f"the state database failed: {type(error).__name__}") from None
-        return (row[0] if row is not None else datetime.now(UTC)) - datetime.now(UTC)
+        if row is None:
+            raise OperationalError("the state database does not tell the time")
+        return row[0]  # type: ignore[no-any-return] # a timestamptz
 
     def close(self) -> None:
         """End the connection."""

@@ -254,3 +254,17 @@ def test_only_what_a_writer_spells_is_taken_from_a_spool(tmp_path: Path, line: b
     JsonLinesSink(path, signer=KEY).close()
     assert [each.fault for each in verify_files(path, KEY).findings] == [Fault.REPAIRED]
     assert ids(path) == []
+
+
+@pytest.mark.parametrize("durability", ["fsync", "os"])
+def test_what_is_closed_records_nothing(tmp_path: Path, durability: str) -> None:
+    """After closing, a statement is refused as by any audit that fails; closing again does nothing."""
+    sink = JsonLinesSink(tmp_path / "a", signer=KEY, durability=durability)
+    kept = sink.record(record(1), NOW)
+    sink.close()
+    sink.close()
+    with pytest.raises(AuditUnavailable, match="the audit is closed"):
+        sink.record(record(2), NOW)
+    with pytest.raises(AuditUnavailable, match="the audit is closed"):
+        sink.hold(record(3), NOW).settle(Completion(1, 1), lambda: NOW)
+    assert ids(tmp_path / "a") == [kept]

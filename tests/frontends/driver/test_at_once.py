@@ -6,10 +6,10 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -20,7 +20,7 @@ from psycopg.pq import TransactionStatus
 from datagate import errors
 from datagate.audit import MemorySink
 from datagate.frontends import driver
-from datagate.gate import Gate
+from datagate.gate import Gate, lookout
 from datagate.model.caller import Caller
 from datagate.stores import StateStore
 
@@ -123,6 +123,27 @@ def test_later_in_a_transaction_the_caller_is_told(scene: Scene) -> None:
         connection.rollback()
 
 
+def test_a_cancel_that_hangs_keeps_no_other_waiting(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one server does not take a cancel, others' statements end all the same."""
+    goes_on = threading.Event()
+    with scene.connect(ADVISER, autocommit=True) as slow, scene.connect(ANALYST, autocommit=True) as other:
+        cancel = slow.revoke
+
+        def hang() -> None:
+            assert goes_on.wait(20)
+            cancel()
+
+        monkeypatch.setattr(slow, "revoke", hang)
+        first = Running(lambda: slow.execute(LONG).fetchall())
+        second = Running(lambda: other.execute(LONG).fetchall())
+        scene.running(2)
+        scene.observer.execute("DELETE FROM datagate.entitlements WHERE principal = 'ada' AND kind = 'role'")
+        scene.observer.execute("DELETE FROM datagate.entitlements WHERE principal = 'ana' AND kind = 'role'")
+        assert isinstance(second.end(), errors.DatagateError)
+        goes_on.set()
+        assert isinstance(first.end(), errors.DatagateError)
+
+
 def test_what_others_run_goes_on(scene: Scene) -> None:
     """Only the statements of those whose rights ended are cancelled; a cancel by the program itself is its own."""
     with scene.connect(ANALYST) as other, scene.connect(ADVISER) as connection:
@@ -184,6 +205,29 @@ def test_the_clock_ends_what_runs(scene: Scene) -> None:
         error = Running(lambda: connection.execute(LONG).fetchall()).end()
         assert isinstance(error, errors.Refused)
         assert "ended" in error.message
+
+
+def test_a_clock_that_is_set_back_keeps_no_cursor_open(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role ends by the state's clock: where the gate's own is set back meanwhile, nothing is fetched for longer."""
+
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(datetime.now(tz).timestamp() - 3600, tz)
+
+    scene.store.grant_role("ada", "adviser", valid_until=datetime.now(UTC) + timedelta(seconds=0.7))
+    with scene.connect(ADVISER) as connection, connection.cursor("some") as cursor:
+        cursor.execute("SELECT customer_id FROM bank.customers")
+        monkeypatch.setattr(lookout, "datetime", SetBack)
+        deadline = monotonic() + 20
+
+        def go_on() -> None:
+            while monotonic() < deadline:
+                cursor.fetchmany(1)
+
+        with pytest.raises(errors.RightsChanged):
+            go_on()
+        connection.rollback()
 
 
 def test_streams_give_no_row_after_the_end(scene: Scene) -> None:
