@@ -29,6 +29,8 @@ from tests.twin.rows import Connection
 CUSTOMERS = 40
 POLICIES = Path(__file__).parents[2] / "policies"
 FROM = "from bank.customers"
+FIRST_WITH_PREFIXES = 160000
+"""The first server version that reads 0x1F and 1_000 as numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,9 @@ def answer(connection: psycopg.Connection[Any], text: str | bytes) -> tuple[Any,
 def test_answered(doors: Doors, text: str) -> None:
     """The same by both doors as on the twin."""
     expected = answer(doors.twin, text)
+    if "0x1F" in text and doors.twin.info.server_version < FIRST_WITH_PREFIXES:
+        assert expected[0] == answer(doors.driven, text)[0] == answer(doors.wired, text)[0] == "42601"
+        return
     assert isinstance(expected[0], list), expected
     assert answer(doors.driven, text) == expected
     assert answer(doors.wired, text) == expected

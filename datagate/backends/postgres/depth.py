@@ -3,9 +3,10 @@
 PostgreSQL reads what nests some thousand levels deep, until its own stack is at its limit (``max_stack_depth``), and
 tools do send sums of thousands of terms. All that walks over a tree here recurses: in Python, whose limit is a number
 that all threads share, and in C, where nothing but the size of the stack counts. So a statement is first read where it
-is, within limits that any stack bears; one that is too deep for that is read again here, one at a time, under limits
-that this stack bears. The raised number harms no other thread: what those read is held to the lower depth by the
-count of tokens (``engine.refuse_deep``), not by the number.
+is, within Python's usual limit; one that is too deep for that is read again here, one at a time.
+
+The raised limit holds for all threads while it is raised, so it is one that the usual stack of theirs (8 MB) bears too,
+whatever recurses there: decoders, comparisons, generators in C's hands.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from typing import ParamSpec, TypeVar
 
 from datagate.errors import NestedTooDeeply
 
-STACK = 512 * 1024 * 1024
+STACK = 128 * 1024 * 1024
 """Bytes of stack, of which only what is used becomes memory."""
 
-FRAMES = 200_000
-"""Python's recursion limit on it."""
+FRAMES = 20_000
+"""Python's recursion limit on it: some four thousand levels of a statement."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

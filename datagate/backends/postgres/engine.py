@@ -32,7 +32,7 @@ MAX_TEXT = 1_000_000
 MAX_NESTING = 1_000
 """Deepest nesting given to the C parser, whose output functions recurse without a check of their own."""
 
-MAX_DEEP_NESTING = 20_000
+MAX_DEEP_NESTING = 10_000
 """The same where there is room (``depth``). PostgreSQL's own stack ends before, by default, or its grammar's."""
 
 SHORT_TEXT = 2_000
