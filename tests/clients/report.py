@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import select
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -80,7 +81,7 @@ class Replay:
             self.line.send_query(text)
         told: list[object] = []
         state = words = ""
-        while (result := self.line.get_result()) is not None:
+        while (result := self._result()) is not None:
             if result.status == pq.ExecStatus.FATAL_ERROR:
                 state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
                 words = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode()
@@ -94,13 +95,21 @@ class Replay:
                 told.append((result.command_status, columns, rows))
         return Told(state, words, tuple(told))
 
+    def _result(self) -> pq.abc.PGresult | None:
+        # libpq's own waiting would keep the interpreter from the gateway, which runs in another thread of it.
+        while self.line.is_busy():
+            select.select([self.line.socket], [], [])
+            self.line.consume_input()
+        return self.line.get_result()
+
     def _copied(self) -> bytes:
         out = b""
-        while True:
-            size, data = self.line.get_copy_data(0)
-            if size <= 0:
-                return out
-            out += bytes(data)
+        while (got := self.line.get_copy_data(1))[0] != -1:
+            out += bytes(got[1])
+            if not got[0]:
+                select.select([self.line.socket], [], [])
+                self.line.consume_input()
+        return out
 
     @property
     def in_transaction(self) -> bool:
