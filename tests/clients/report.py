@@ -125,7 +125,9 @@ class Replay:
 def statements(owner: str) -> list[corpus.Statement]:
     """The clients' statements, with the OIDs of this database."""
     with psycopg.connect(owner) as connection:
-        found = dict(connection.execute("SELECT relname, oid::int FROM pg_class WHERE relkind = 'r'").fetchall())
+        found: dict[str, int] = dict(
+            connection.execute("SELECT relname, oid::int FROM pg_class WHERE relkind = 'r'").fetchall()
+        )
     out = []
     for statement in corpus.clients():
         text = statement.text
