@@ -15,6 +15,7 @@ import select
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,10 +173,10 @@ class Outcome:
     detail: str
 
 
-def replayed(shop: Site) -> list[Outcome]:
-    """Every statement of every client, for both callers."""
+def replayed(shop: Site, clients: Sequence[str]) -> list[Outcome]:
+    """Every statement of the clients, or of every client where none is named, for both callers."""
     out = []
-    found = statements(shop.owner)
+    found = [each for each in statements(shop.owner) if not clients or each.area.removeprefix("clients/") in clients]
     for caller, pair in shop.pairs.items():
         for area in dict.fromkeys(statement.area for statement in found):
             gateway, twin = Replay(pair.gateway.dsn), Replay(pair.twin.dsn)
@@ -191,6 +192,7 @@ def replayed(shop: Site) -> list[Outcome]:
 def main() -> int:
     """Print the tables; 1 where something is unexplained and ``--check`` is given."""
     arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("clients", nargs="*", help="only these")
     arguments.add_argument("--differences", action="store_true")
     arguments.add_argument("--check", action="store_true")
     arguments.add_argument("--json", type=Path)
@@ -200,7 +202,7 @@ def main() -> int:
         EmbeddedPostgres(find_binaries()[0], tcp=True) as server,
         site(server, Path(folder)) as shop,
     ):
-        outcomes = replayed(shop)
+        outcomes = replayed(shop, options.clients)
     tallies: defaultdict[str, Counter[str]] = defaultdict(Counter)
     why: Counter[tuple[str, str]] = Counter()
     for outcome in outcomes:
