@@ -21,11 +21,11 @@ from tests.clients.python_clients import CUSTOMERS, HIDDEN, JOINED, run
 _ODBC_DRIVER = "PostgreSQL Unicode"
 
 
-def _sqlstate(ask: Callable[[], object]) -> str:
+def _sqlstate(ask: Callable[[], object], raised: type[Exception]) -> str:
     """What is in an error's words of a SQLSTATE or of what does not exist; ``none`` where there is no error."""
     try:
         ask()
-    except Exception as error:  # noqa: BLE001 - each driver has its own, and some have none
+    except raised as error:
         text = str(error)
         return "does not exist" if "does not exist" in text else text
     return "none"
@@ -40,7 +40,7 @@ def adbc(place: Place) -> Iterator[object]:
         cursor.execute(f"{CUSTOMERS} where c_nationkey = $1 order by 1", (3,))
         yield cursor.fetch_arrow_table().to_pylist()
         for query in HIDDEN:
-            yield query, _sqlstate(partial(cursor.execute, query))
+            yield query, _sqlstate(partial(cursor.execute, query), dbapi.Error)
             connection.rollback()
         tables = connection.adbc_get_objects(depth="columns", db_schema_filter="public").read_all().to_pylist()
         yield [
@@ -68,7 +68,7 @@ def connectorx(place: Place) -> Iterator[object]:
     yield sorted(map(repr, parts.to_pylist()))
     yield pl.read_database_uri("select * from nation order by 1", place.url).to_dicts()
     for query in HIDDEN[1:]:
-        yield query, _sqlstate(partial(cx.read_sql, place.url, query, return_type="arrow"))
+        yield query, _sqlstate(partial(cx.read_sql, place.url, query, return_type="arrow"), RuntimeError)
 
 
 def odbc(place: Place) -> Iterator[object]:
@@ -85,7 +85,7 @@ def odbc(place: Place) -> Iterator[object]:
         yield extra, [tuple(row) for row in cursor.execute(f"{CUSTOMERS} where c_nationkey = ? order by 1", 3)]
         yield [tuple(row) for row in cursor.execute(f"{CUSTOMERS} order by 1").fetchall()]
         for query in HIDDEN:
-            yield query, _sqlstate(partial(cursor.execute, query))
+            yield query, _sqlstate(partial(cursor.execute, query), pyodbc.Error)
             connection.rollback()
         yield [tuple(row)[2:4] for row in cursor.tables(schema="public")]
         yield [(row.column_name, row.type_name, row.nullable) for row in cursor.columns(table="customer")]

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.clients import more_clients
@@ -162,10 +163,14 @@ def _node(script: str) -> Client:
     )
 
 
+_LONG = frozenset({"SQLAlchemy, psycopg2", "SQLAlchemy, pg8000", "SQLAlchemy, asyncpg"})
+"""What asks for the same as another, and takes long over it."""
+
+
 def _python() -> Iterator[Client]:
     for name, client in PYTHON.items():
         tries = (client.__doc__ or "SQLAlchemy: reflection of all, streams, isolation levels.").partition(": ")[2]
-        yield Client(name, tries.rstrip("."), lambda place, client=client: run(client, place), _here, quick=True)  # type: ignore[misc]
+        yield Client(name, tries.rstrip("."), partial(run, client), _here, quick=name not in _LONG)
 
 
 CLIENTS: tuple[Client, ...] = (

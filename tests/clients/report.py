@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import select
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +82,7 @@ class Replay:
             self.line.send_query(text)
         told: list[object] = []
         state = words = ""
-        while (result := self.line.get_result()) is not None:
+        while (result := self._result()) is not None:
             if result.status == pq.ExecStatus.FATAL_ERROR:
                 state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
                 words = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode()
@@ -94,13 +96,21 @@ class Replay:
                 told.append((result.command_status, columns, rows))
         return Told(state, words, tuple(told))
 
+    def _result(self) -> pq.abc.PGresult | None:
+        # libpq's own waiting would keep the interpreter from the gateway, which runs in another thread of it.
+        while self.line.is_busy():
+            select.select([self.line.socket], [], [])
+            self.line.consume_input()
+        return self.line.get_result()
+
     def _copied(self) -> bytes:
         out = b""
-        while True:
-            size, data = self.line.get_copy_data(0)
-            if size <= 0:
-                return out
-            out += bytes(data)
+        while (got := self.line.get_copy_data(1))[0] != -1:
+            out += bytes(got[1])
+            if not got[0]:
+                select.select([self.line.socket], [], [])
+                self.line.consume_input()
+        return out
 
     @property
     def in_transaction(self) -> bool:
@@ -116,7 +126,9 @@ class Replay:
 def statements(owner: str) -> list[corpus.Statement]:
     """The clients' statements, with the OIDs of this database."""
     with psycopg.connect(owner) as connection:
-        found = dict(connection.execute("SELECT relname, oid::int FROM pg_class WHERE relkind = 'r'").fetchall())
+        found: dict[str, int] = dict(
+            connection.execute("SELECT relname, oid::int FROM pg_class WHERE relkind = 'r'").fetchall()
+        )
     out = []
     for statement in corpus.clients():
         text = statement.text
@@ -161,10 +173,10 @@ class Outcome:
     detail: str
 
 
-def replayed(shop: Site) -> list[Outcome]:
-    """Every statement of every client, for both callers."""
+def replayed(shop: Site, clients: Sequence[str]) -> list[Outcome]:
+    """Every statement of the clients, or of every client where none is named, for both callers."""
     out = []
-    found = statements(shop.owner)
+    found = [each for each in statements(shop.owner) if not clients or each.area.removeprefix("clients/") in clients]
     for caller, pair in shop.pairs.items():
         for area in dict.fromkeys(statement.area for statement in found):
             gateway, twin = Replay(pair.gateway.dsn), Replay(pair.twin.dsn)
@@ -180,6 +192,7 @@ def replayed(shop: Site) -> list[Outcome]:
 def main() -> int:
     """Print the tables; 1 where something is unexplained and ``--check`` is given."""
     arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("clients", nargs="*", help="only these")
     arguments.add_argument("--differences", action="store_true")
     arguments.add_argument("--check", action="store_true")
     arguments.add_argument("--json", type=Path)
@@ -189,7 +202,7 @@ def main() -> int:
         EmbeddedPostgres(find_binaries()[0], tcp=True) as server,
         site(server, Path(folder)) as shop,
     ):
-        outcomes = replayed(shop)
+        outcomes = replayed(shop, options.clients)
     tallies: defaultdict[str, Counter[str]] = defaultdict(Counter)
     why: Counter[tuple[str, str]] = Counter()
     for outcome in outcomes:

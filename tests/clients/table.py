@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import asyncpg
+import pg8000.dbapi
+import psycopg
+import psycopg2
+import sqlalchemy
 
 from datagate.backends.postgres.embedded import EmbeddedPostgres
 from tests.clients.places import Site, site
 from tests.clients.registry import CLIENTS, Client
 from tests.conftest import chosen_binaries
+
+FAULTS = (AssertionError, OSError, subprocess.SubprocessError, psycopg.Error, psycopg2.Error, asyncpg.PostgresError,
+          pg8000.dbapi.DatabaseError, sqlalchemy.exc.SQLAlchemyError)  # fmt: skip
+"""What clients raise."""
 
 
 def verdict(client: Client, shop: Site) -> str:
@@ -21,7 +32,7 @@ def verdict(client: Client, shop: Site) -> str:
     for caller, pair in shop.pairs.items():
         try:
             same = client.tell(pair.gateway) == client.tell(pair.twin)
-        except Exception as error:  # noqa: BLE001 - whatever a client raises is what does not work
+        except FAULTS as error:
             return f"fails for {caller}: {str(error).splitlines()[-1][:200]}"
         if not same:
             return f"differs for {caller}"

@@ -54,34 +54,32 @@ def _psql(place: Place, *commands: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("command", "\\dt+ \\di+ \\d+ \\dn+ \\dv+ \\l \\l+ \\db+ \\dp \\drds".split())
+@pytest.mark.parametrize("command", "\\dt+ \\di+ \\d+ \\dn+ \\dv+ \\db+ \\dp \\drds".split())
 def test_psql_lists_without_sizes_and_rights(shop: Site, command: str) -> None:
     """What tells of sizes or of others' rights comes without them: the same objects, and nothing that is hidden."""
     pair: Pair = shop.pairs["narrow"]
-    told = _psql(pair.gateway, command)
+    told, twin = _psql(pair.gateway, command), _psql(pair.twin, command)
     assert "ERROR" not in told
     assert not {"vault", "orders", "c_phone", "phones"} & set(told.replace("|", " ").split())
     if command in ("\\dt+", "\\di+", "\\dv+"):
         names = [line.split("|")[1].strip() for line in told.splitlines() if line.count("|") > 3]
-        twin = _psql(pair.twin, command)
         assert names == [line.split("|")[1].strip() for line in twin.splitlines() if line.count("|") > 3]
 
 
 def test_psql_watches(shop: Site) -> None:
-    r"""\watch runs a statement until it fails: here the second time, since its cursor is at its end."""
+    r"""\watch runs a statement again and again, until psql is ended."""
     pair = shop.pairs["narrow"]
     told = [
         subprocess.run(
             ["timeout", "3", "psql", "-X", "-A", "-t"],
-            input="\\set VERBOSITY sqlstate\nselect count(*) from customer \\watch 0.2\n",
+            input="select count(*) from customer \\watch 0.2\n",
             stdout=subprocess.PIPE,
             text=True,
             check=False,
             timeout=60,
             env=place.environment,
-        ).stdout.split("\n\n")
+        ).stdout.split()
         for place in (pair.gateway, pair.twin)
     ]
-    counts = [{line.splitlines()[-1] for line in each if line.strip().isdigit()} for each in told]
-    assert counts[0] == counts[1]
-    assert len(counts[0]) == 1
+    assert len(told[0]) > 1
+    assert set(told[0]) == set(told[1])

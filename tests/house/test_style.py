@@ -17,6 +17,7 @@ LONGER: dict[str, str] = {
 """Modules of the package that may be longer than the rest, and why."""
 
 SKIPPING: dict[str, str] = {
+    "tests.clients.test_clients": "what has to be installed first, in the slow suite alone",
     "tests.attacks.test_sqlsmith": "SQLsmith is a package of the machine's",
     "tests.attacks.test_row_security": "a server before 17 has no MERGE whose new rows can be checked",
     "tests.backends.test_mask_text": "a server without ICU has no nondeterministic collations",

@@ -293,7 +293,6 @@ FILTERS: Mapping[str, Fragment] = {
     "pg_default_acl": _NOTHING,
     "pg_db_role_setting": _NOTHING,
     "pg_publication_tables": _NOTHING,
-    "pg_init_privs": _NOTHING,
     "pg_seclabels": _NOTHING,
     "pg_shseclabel": _NOTHING,
     "pg_transform": _NOTHING,

@@ -162,10 +162,15 @@ class Pool:
 
     async def _clean(self, upstream: Upstream) -> None:
         """Make a connection as new, or close it."""
-        if upstream.cancelling is not None:
-            await asyncio.wait([upstream.cancelling])
-            upstream.cancelling = None
-        if await asked(upstream, CLEAN, self._limits.clean_seconds):
+        try:
+            if upstream.cancelling is not None:
+                await asyncio.wait([upstream.cancelling])
+                upstream.cancelling = None
+            cleaned = await asked(upstream, CLEAN, self._limits.clean_seconds)
+        except asyncio.CancelledError:
+            upstream.abort()
+            raise
+        if cleaned and not self.closed:
             upstream.forget_statements()
             upstream.profile = PLAIN
             upstream.dirty = False
