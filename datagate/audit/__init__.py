@@ -3,7 +3,16 @@
 from datagate.audit.files import Durability
 from datagate.audit.record import AuditRecord, Completion
 from datagate.audit.signing import Ed25519Key, Ed25519Verifier, HmacKey, Signer, Verifier
-from datagate.audit.sinks import ChainedSink, CompletingSink, JsonLinesSink, LoggingSink, MemorySink, Sink
+from datagate.audit.sinks import (
+    ChainedSink,
+    CompletingSink,
+    Held,
+    HoldingSink,
+    JsonLinesSink,
+    LoggingSink,
+    MemorySink,
+    Sink,
+)
 from datagate.audit.tables import TableSink, create_audit
 
 __all__ = [
@@ -14,7 +23,9 @@ __all__ = [
     "Durability",
     "Ed25519Key",
     "Ed25519Verifier",
+    "Held",
     "HmacKey",
+    "HoldingSink",
     "JsonLinesSink",
     "LoggingSink",
     "MemorySink",

@@ -2,7 +2,7 @@
 
 Whoever has an entry puts it into the batch that is open and queues for the journal. Whoever comes first writes all that
 the batch holds by then; those behind find their batch written. Nobody waits for company: a batch is what came while the
-one before was being written.
+one before was being written. An entry may also be begun and waited for later: a thread of its own writes it meanwhile.
 """
 
 from __future__ import annotations
@@ -28,14 +28,37 @@ class Journal(Protocol):
         """Keep a last checkpoint, and close."""
 
 
-class _Batch:
-    __slots__ = ("awaited", "done", "fault", "later")
+class Commit(Protocol):
+    """How entries of many threads come to a journal."""
 
-    def __init__(self) -> None:
+    def keep(self, entry: bytes) -> None:
+        """Keep an entry; it is kept when this returns, or AuditUnavailable is raised."""
+
+    def keep_later(self, entry: bytes) -> None:
+        """Keep an entry in a moment; nobody waits for it."""
+
+    def flush(self) -> None:
+        """Bring all that is kept to the journal; AuditUnavailable where that fails."""
+
+    def close(self) -> None:
+        """Flush, and close the journal."""
+
+
+class Batch:
+    """Entries that are written together."""
+
+    __slots__ = ("_commit", "awaited", "done", "fault", "later")
+
+    def __init__(self, commit: GroupCommit) -> None:
+        self._commit = commit
         self.awaited: list[bytes] = []
         self.later: list[bytes] = []
         self.done = False
         self.fault: str | None = None
+
+    def wait(self) -> None:
+        """Wait until it is written; AuditUnavailable where that failed."""
+        self._commit.settle(self)
 
 
 class GroupCommit:
@@ -50,8 +73,11 @@ class GroupCommit:
         self._process = os.getpid()
         self._mutex = threading.Lock()
         self._committing = threading.Lock()
-        self._open = _Batch()
+        self._open = Batch(self)
         self._timer: threading.Timer | None = None
+        self._begun = threading.Semaphore(0)
+        self._writer: threading.Thread | None = None
+        self._closed = False
 
     def keep(self, entry: bytes) -> None:
         """Keep an entry; it is durable when this returns, or AuditUnavailable is raised."""
@@ -60,7 +86,22 @@ class GroupCommit:
         with self._mutex:
             batch = self._open
             batch.awaited.append(entry)
-        self._settle(batch)
+        self.settle(batch)
+
+    def begin(self, entry: bytes) -> Batch:
+        """Begin to keep an entry; `Batch.wait` tells when it is kept."""
+        if self._process != os.getpid():
+            self._begin()
+        with self._mutex:
+            batch = self._open
+            batch.awaited.append(entry)
+            first = len(batch.awaited) == 1
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write, name="datagate-audit", daemon=True)
+                self._writer.start()
+        if first:
+            self._begun.release()
+        return batch
 
     def keep_later(self, entry: bytes) -> None:
         """Keep an entry with the next batch, or after a moment; nobody waits for it."""
@@ -78,7 +119,7 @@ class GroupCommit:
         """Write what is pending; AuditUnavailable where that fails."""
         with self._mutex:
             batch = self._open
-        self._settle(batch)
+        self.settle(batch)
 
     def close(self) -> None:
         """Write what is pending, and close the journal."""
@@ -88,26 +129,41 @@ class GroupCommit:
         try:
             self.flush()
         finally:
+            self._closed = True
+            self._begun.release()
             self._journal.close()
+
+    def settle(self, batch: Batch) -> None:
+        """Have a batch written, unless it is; AuditUnavailable where that fails."""
+        if not batch.done:
+            with self._committing:
+                if not batch.done:
+                    self._commit(batch)
+        if batch.fault is not None:
+            raise AuditUnavailable(batch.fault)
+
+    def _write(self) -> None:
+        """The thread that writes what was begun."""
+        while True:
+            self._begun.acquire()
+            if self._closed:
+                return
+            self._flush_quietly()
 
     def _flush_later(self) -> None:
         with self._mutex:
             self._timer = None
+        self._flush_quietly()
+
+    def _flush_quietly(self) -> None:
         try:
             self.flush()
         except AuditUnavailable:
-            return  # It is still pending; the next statement meets the same fault and is refused.
+            return  # Those who wait are told; what nobody waits for is still pending.
 
-    def _settle(self, batch: _Batch) -> None:
-        with self._committing:
-            if not batch.done:
-                self._commit(batch)
-        if batch.fault is not None:
-            raise AuditUnavailable(batch.fault)
-
-    def _commit(self, batch: _Batch) -> None:
+    def _commit(self, batch: Batch) -> None:
         with self._mutex:
-            self._open = _Batch()
+            self._open = Batch(self)
         batch.fault = "the statement cannot be recorded: writing the audit was broken off"
         try:
             if batch.later or batch.awaited:

@@ -18,16 +18,17 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
-from datagate.audit.chain import Link, canonical, link
+from datagate.audit.chain import Link, canonical, link, link_all
 from datagate.audit.signing import Signer, Verifier, checkpoint_message, head_message
 from datagate.errors import AuditUnavailable
 
 _CHUNK = 1 << 16
+_LOOKED_BACK = 1 << 25
 HEAD_SIZE = 512
 
 
 class Durability(Enum):
-    """When an entry counts as kept: on the disk, or in the operating system's hands."""
+    """When an entry counts as kept: on the disk; or in the operating system's hands, and on the disk a moment later."""
 
     FSYNC = "fsync"
     OS = "os"
@@ -47,14 +48,12 @@ class FileJournal:
         path: Path,
         *,
         signer: Signer | None,
-        durability: Durability,
         rotate_at: int,
         checkpoint_every: int,
         clock: Callable[[], datetime],
     ) -> None:
         self._path = path
         self._signer = signer
-        self._synced = durability is Durability.FSYNC
         self._rotate_at = rotate_at
         self._every = checkpoint_every
         self._clock = clock
@@ -72,6 +71,28 @@ class FileJournal:
             with self._locked():
                 self._catch_up()
                 self._write(entries)
+
+    def adopt(self, entries: Sequence[bytes], torn: bytes) -> None:
+        """Keep what a dead writer had begun to keep, each entry once, and tell of bytes of it that were no entry."""
+        with _spoken("what a killed process had begun to record cannot be kept"), self._locked():
+            self._catch_up()
+            known = self._known()
+            new = [each for each in entries if json.loads(each)["id"] not in known]
+            if torn:
+                new.append(self._repair(torn, missing=0))
+            if new:
+                self._write(new)
+
+    def _known(self) -> set[str]:
+        """The ids of the last entries: as many as a writer can have kept twice."""
+        found: set[str] = set()
+        for each in [*rotated(self._path)[-1:], self._path]:
+            with each.open("rb") as file:
+                file.seek(max(0, each.stat().st_size - _LOOKED_BACK))
+                for line in file:
+                    with contextlib.suppress(ValueError, KeyError, TypeError):
+                        found.add(json.loads(line)["id"])
+        return found
 
     def close(self) -> None:
         """Keep a last checkpoint, and close."""
@@ -128,8 +149,7 @@ class FileJournal:
         if size > whole or missing:
             torn = os.pread(self._file, size - whole, whole)
             os.ftruncate(self._file, whole)
-            about = {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest(), "missing": missing}
-            self._write([canonical({**self._stamp("repair"), "result": about})])
+            self._write([self._repair(torn, missing)])
 
     def _end_of_rotated(self) -> Link:
         full = rotated(self._path)
@@ -149,11 +169,12 @@ class FileJournal:
         raise AuditUnavailable("the audit file ends in what is no entry; look at it with: datagate audit verify")
 
     def _write(self, entries: Sequence[bytes]) -> None:
-        end, since, lines = self._end, self._since, []
-        for rest in entries:
-            end, line = link(end, rest)
-            lines.append(line)
-            since += 1
+        end, since, lines, rest = self._end, self._since, list[bytes](), entries
+        while rest:
+            due = max(self._every - since, 1)
+            end, linked = link_all(end, rest[:due])
+            lines += linked
+            rest, since = rest[due:], since + len(linked)
             if since >= self._every:
                 end, line = link(end, self._checkpoint(end))
                 lines.append(line)
@@ -161,8 +182,7 @@ class FileJournal:
         block = b"".join(lines)
         try:
             _write_all(self._file, block)
-            if self._synced:
-                os.fdatasync(self._file)
+            os.fdatasync(self._file)
         except OSError:
             # None of the batch counts; if it cannot even be cut off, its chain is taken up anew.
             size, self._size = self._size, -1
@@ -188,6 +208,10 @@ class FileJournal:
         if self._signer is not None:
             proof = {"key": self._signer.name, "signature": self._signer.sign(checkpoint_message(end))}
         return canonical({**self._stamp("checkpoint"), "proof": proof})
+
+    def _repair(self, torn: bytes, missing: int) -> bytes:
+        about = {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest(), "missing": missing}
+        return canonical({**self._stamp("repair"), "result": about})
 
     def _stamp(self, kind: str) -> dict[str, object]:
         return {"id": "", "kind": kind, "time": self._clock().isoformat()}

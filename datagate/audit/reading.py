@@ -14,7 +14,10 @@ from datagate.audit.verify import Line
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One statement as the audit has it: the decision's entry, and that of its completion, if there is one yet."""
+    """One statement as the audit has it: the decision's entry, and that of its completion, if there is one yet.
+
+    What had ended when it was recorded has its result in the decision's own entry.
+    """
 
     decision: dict[str, Any]
     completion: dict[str, Any] | None
@@ -33,7 +36,7 @@ class Event:
     @property
     def result(self) -> dict[str, Any]:
         """How it ended; empty where that is not known."""
-        found: dict[str, Any] = self.completion["result"] if self.completion is not None else {}
+        found: dict[str, Any] = (self.completion or self.decision).get("result", {})
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from datagate.model.caller import Caller
 from datagate.model.decision import RuleRef
@@ -12,13 +13,13 @@ from datagate.model.decision import RuleRef
 class AuditRecord:
     """One statement: who asked what, in whose name, and what was decided.
 
-    ``text`` is the statement as the caller sent it; no sink keeps it. ``normalized`` is the same without its literals,
-    ``fingerprint`` libpg_query's, equal for statements that differ in literals alone; both None where the text does
-    not parse. ``reason`` says why it was refused and is for the audit alone. ``relations`` and ``rules`` are those
-    that were decided on, ``actions`` what was to be done; ``columns`` pairs each relation with the columns of it that
-    the caller is shown, ``keyed`` are the relations whose data subjects are to be told. ``epoch`` is that of the
-    facts. When it was asked is told to the sink beside it: a statement that is asked again makes no new record, only
-    a new instant.
+    ``text`` is the statement as the caller sent it; no sink keeps it. ``normalized`` is the same without its
+    literals, ``fingerprint`` libpg_query's, equal for statements that differ in literals alone; both None where the
+    text does not parse. ``reads_only``: nothing comes of it but its rows. ``reason`` says why it was refused and is
+    for the audit alone. ``relations`` and ``rules`` are those that were decided on, ``actions`` what was to be done;
+    ``columns`` pairs each relation with the columns of it that the caller is shown, ``keyed`` are the relations whose
+    data subjects are to be told. ``epoch`` is that of the facts. When it was asked is told to the sink beside it: a
+    statement that is asked again makes no new record, only a new instant.
     """
 
     caller: Caller
@@ -37,10 +38,10 @@ class AuditRecord:
     normalized: str | None = None
     client: str | None = None
     chain: tuple[tuple[str, str], ...] = ()
+    reads_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):
     """How a statement ended.
 
     ``rows``: how many were returned or changed; None where the frontend does not count them. ``error``: the SQLSTATE

@@ -15,9 +15,10 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from datagate.audit.chain import Link, canonical, link
+from datagate.audit.commit import GroupCommit
 from datagate.audit.files import head_line, read_head
 from datagate.audit.signing import Signer, Verifier, checkpoint_message
-from datagate.audit.sinks import ChainedSink
+from datagate.audit.sinks import PATIENCE, ChainedSink
 from datagate.audit.verify import Line, Verdict, verify
 from datagate.errors import AuditUnavailable
 
@@ -191,4 +192,4 @@ class TableSink(ChainedSink):
         checkpoint_every: int = 1000,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        super().__init__(TableJournal(dsn, signer, checkpoint_every, clock), text=text)
+        super().__init__(GroupCommit(TableJournal(dsn, signer, checkpoint_every, clock), PATIENCE), text=text)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -22,12 +22,13 @@ import rfc8785
 from datagate.audit.chain import Link
 from datagate.audit.files import read_head, rotated
 from datagate.audit.signing import Verifier, checkpoint_message
+from datagate.audit.spool import waiting
 
 HEX = frozenset("0123456789abcdef")
 
 
 class Fault(Enum):
-    """What can be wrong with a chain; a torn last line and a repair are a crash's, the rest is tampering or loss."""
+    """What can be wrong; a torn last line, a repair and a spool are a crash's, the rest is tampering or loss."""
 
     CHANGED = "changed"
     GAP = "gap"
@@ -37,9 +38,10 @@ class Fault(Enum):
     UNSIGNED = "unsigned"
     TORN = "torn"
     REPAIRED = "repaired"
+    SPOOLED = "spooled"
 
 
-HARMLESS = frozenset({Fault.TORN, Fault.REPAIRED})
+HARMLESS = frozenset({Fault.TORN, Fault.REPAIRED, Fault.SPOOLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,12 @@ def verify_files(path: Path, key: Verifier | None, expect: Link | None = None) -
     """Verify the journal at a path, with its head."""
     head_path = Path(f"{path}.head")
     head = head_path.read_bytes() if head_path.exists() else None
-    return verify(lines_of(path), key, head=head, head_place=str(head_path), expect=expect)
+    found = verify(lines_of(path), key, head=head, head_place=str(head_path), expect=expect)
+    spooled = tuple(
+        Finding(Fault.SPOOLED, str(place), f"{count} entries of a killed process; the next one to write chains them")
+        for place, count in waiting(path)
+    )
+    return replace(found, findings=found.findings + spooled)
 
 
 def verify(
@@ -166,7 +173,7 @@ class _Walk:
         kind = entry.get("kind")
         if kind == "decision":
             statement = entry.get("statement")
-            if isinstance(statement, dict) and statement.get("outcome") == "permitted":
+            if isinstance(statement, dict) and statement.get("outcome") == "permitted" and "result" not in entry:
                 self.unfinished.add(str(entry.get("id")))
         elif kind == "completion":
             self.unfinished.discard(str(entry.get("of")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from datagate.audit import AuditRecord
 from datagate.backends.postgres.statements import StatementKind
 from datagate.model.decision import Decision
 from datagate.model.fragment import Binding
@@ -31,6 +32,14 @@ class Admitted:
     shows_rows: bool = True
     copies: bool = False
     consents: frozenset[PrincipalId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An admitted statement with its record, for when it is asked again under the same rights."""
+
+    admitted: Admitted
+    record: AuditRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from weakref import WeakSet
 
 from datagate.errors import OperationalError
 from datagate.model.facts import Facts
-from datagate.model.names import PrincipalId
+from datagate.model.names import PrincipalId, Purpose
 from datagate.stores.listening import Asking, Heard, Listening
 from datagate.stores.signals import POLICIES_PARTY
 from datagate.stores.store import StateStore
@@ -54,13 +54,14 @@ class Stake:
 class Pledge:
     """What a cursor is held to: epochs as they were when it was declared, and the policies.
 
-    ``consents``: those of the parties that tell of withdrawn consents.
+    ``consents``: those of the parties that tell of withdrawn consents. ``purpose``: what it was declared for.
     """
 
     epochs: Mapping[PrincipalId, int]
     consents: frozenset[PrincipalId]
     valid_until: datetime | None
     policy_version: str
+    purpose: Purpose | None = None
 
 
 class Flight(Protocol):

@@ -10,23 +10,21 @@ from weakref import ref
 
 from datagate.audit import AuditRecord, Completion
 from datagate.backends.postgres.backend import carry
-from datagate.backends.postgres.fingerprint import fingerprint, normalized
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
 from datagate.backends.postgres.wrappers import WrapperKind
 from datagate.decision.filters import consent_purposes
 from datagate.errors import (
     DatagateError,
-    ProgrammingError,
     Refused,
-    RightsChanged,
     SeveralStatements,
     UndefinedRelation,
 )
-from datagate.gate.admitted import Admitted, Explained
+from datagate.gate.admitted import Admitted, Explained, Known
+from datagate.gate.cursors import Cursors
 from datagate.gate.footing import Footing, Sight, acting_for, sighted
 from datagate.gate.kept import Kept
-from datagate.gate.lookout import Flight, Pledge, Stake
-from datagate.gate.recording import chain_of, reason_of
+from datagate.gate.lookout import Flight, Stake
+from datagate.gate.recording import Recorded, keep_record, reason_of, record_of, settle
 from datagate.gate.rights import CALLER_LEVEL, Rights
 from datagate.gate.shared import Road, Shared, keep
 from datagate.gate.walk import Walk
@@ -37,7 +35,7 @@ from datagate.model.names import MandateId, PrincipalId
 from datagate.sql.views import Seen
 from datagate.stores.signals import consent_parties
 
-_RECORDED: ContextVar[str | None] = ContextVar("recorded", default=None)
+_RECORDED: ContextVar[Recorded] = ContextVar("recorded", default=None)
 """Of this thread or task: several may share a session, and each completes what it had admitted itself."""
 
 
@@ -48,7 +46,7 @@ class _Held:
     rights: Rights | None = None
 
 
-class GateSession:
+class GateSession(Cursors):
     """One caller's way through the gate; the caller is fixed."""
 
     def __init__(self, shared: Shared, caller: Caller, frontend: str, client: str | None = None) -> None:
@@ -61,7 +59,7 @@ class GateSession:
         self._admitted_by: Rights | None = None
         self._id = str(uuid4())
         self._used: frozenset[MandateId] = frozenset()
-        self._admitted: dict[tuple[str, bool], tuple[Admitted, AuditRecord]] = {}
+        self._admitted: dict[tuple[str, bool], Known] = {}
         self._kept = Kept()
         self._flight: Callable[[], Flight | None] | None = None
         self._stake: Stake | None = None
@@ -86,34 +84,6 @@ class GateSession:
     def stake(self) -> Stake | None:
         """What the statements under way stand on; None before the first."""
         return self._stake
-
-    def pledge(self) -> Pledge:
-        """What has to stay as it is now for a cursor that is declared now and read for long.
-
-        Raises:
-            DatagateError: The caller has no rights, or the state cannot be read.
-        """
-        rights = self._current_rights()
-        purposes, purpose = self._shared.policies.purposes, self._caller.purpose
-        asked = purposes.chain(purpose) if purpose is not None and purpose in purposes else ()
-        consents = frozenset(consent_parties(asked))
-        values = self._gate.lookout.epochs([*rights.facts.epoch.parties, *consents])
-        if sum(values[party] for party in set(rights.facts.epoch.parties)) != rights.facts.epoch.value:
-            self.refresh()
-            raise RightsChanged("the caller's rights changed a moment ago; run the transaction again")
-        return Pledge(values, consents, rights.facts.valid_until, self._shared.policies.version)
-
-    def confirm(self, pledge: Pledge) -> None:
-        """Hold what is read from a cursor to the state as it is now.
-
-        Raises:
-            RightsChanged: Rights, consents for the caller's purpose, or policies are no longer what they were.
-        """
-        ended = pledge.valid_until is not None and pledge.valid_until <= self._gate.lookout.now()
-        same_policies = self._gate.current.policies.version == pledge.policy_version
-        if ended or not same_policies or self._gate.lookout.epochs(pledge.epochs) != pledge.epochs:
-            self.refresh()
-            raise RightsChanged("rights changed since this cursor was opened; close it and open it again")
 
     def refresh(self) -> None:
         """Forget facts that were read before the caller's rights changed."""
@@ -170,61 +140,32 @@ class GateSession:
         self._follow()
         return acting_for(self._shared, self._caller, MandateId(mandate_id), purpose)
 
-    def opened(self, cursor: str) -> None:
-        """Note that a frontend opens a cursor of its own making, under the rights of the statement just admitted."""
-        self._kept.open(cursor, self.pledge())
-
-    def inherit(self, former: GateSession) -> None:
-        """Hold the cursors that are open on the connection to what they pledged when a former session declared them."""
-        self._kept.cursors.update(former._kept.cursors)
-        self._kept.past.update(former._kept.past)
-
-    def failed(self) -> None:
-        """Note that the server failed a statement, which might have been one that closes or opens a cursor."""
-        self._kept.failed()
-
-    def check_cursor(self, cursor: str) -> frozenset[PrincipalId]:
-        """RightsChanged where a cursor was opened under rights, consents or policies that are no longer in force.
-
-        The answer tells of withdrawals meanwhile. Any other name may be a portal, and is not fetched from.
-        """
-        pledge = self._kept.cursors.get(cursor)
-        if pledge is None:
-            raise ProgrammingError(f'cursor "{cursor}" does not exist', sqlstate="34000")
-        self.confirm(pledge)
-        self._stand(pledge.consents)
-        return pledge.consents
-
     def _follow(self) -> None:
         """Go by the policies that are in force now."""
         self._shared = self._gate.current
         if self._rights is not None and self._rights.policies is not self._shared.policies:
             self.refresh()
 
-    def admit(self, text: str, *, assuming: bool = True) -> Admitted:
+    def admit(self, text: str, *, assuming: bool = True, ahead: bool = False, asked: str | None = None) -> Admitted:
         """Let a statement through, or raise.
 
         Args:
             text: one statement in the engine's own style, with ``$n`` for the caller's parameters.
             assuming: False where a parameter does not fit what was assumed of it.
+            ahead: Whether the frontend calls :meth:`complete` however the statement ends, and before any row of it
+                leaves: then what only reads may run while it is being recorded.
+            asked: the text to record, where the frontend has made parameters of the caller's constants.
 
         Raises:
             DatagateError: what is wrong with the statement, or why it is refused; the refusal has been recorded.
         """
-        self._follow()
-        if not self._shared.state_within or (self._flight is not None and not self._gate.lookout.sound):
-            # Statements cannot check a state that lies elsewhere, so it is read anew for each. Nor is anything assumed
-            # while nobody hears of changes.
+        if self.standing is None:
             self.refresh()
-        if self._admitted_by is not self._rights:
-            # Read anew, perhaps by the same session over another connection.
-            self._admitted, self._admitted_by = {}, self._rights
+            self._admitted_by = None
         known = self._admitted.get((text, assuming))
         if known is not None:
-            admitted, record = known
-            self._stand(admitted.consents)
-            self._keep(record)
-            return admitted
+            _RECORDED.set(self.repeat(known, ahead=ahead))
+            return known.admitted
         try:
             explained = self._explain_anew(text, assuming=assuming)
             self._count_use()
@@ -232,15 +173,44 @@ class GateSession:
             # Each of them will be asked for, and recorded, by itself.
             raise
         except DatagateError as error:
-            self._record(text, permitted=False, decisions=(), reason=reason_of(error))
+            self._record(asked or text, decisions=(), reason=reason_of(error))
             raise
-        record = self._record(text, permitted=True, decisions=explained.decisions, reason=None)
+        record = self._record(asked or text, decisions=explained.decisions, reason=None, ahead=ahead)
         if self._shared.read(text).kind is StatementKind.QUERY and not self._kept.temporary:
             if self._admitted_by is not self._rights:
                 self._admitted, self._admitted_by = {}, self._rights
-            keep(self._admitted, (text, assuming), (explained.admitted, record))
+            keep(self._admitted, (text, assuming), Known(explained.admitted, record))
         self._stand(explained.admitted.consents)
         return explained.admitted
+
+    @property
+    def standing(self) -> object | None:
+        """Another object once what was admitted has to be admitted anew; None where that is so each time.
+
+        Statements cannot check a state that lies elsewhere, so it is read anew for each. Nor is anything assumed while
+        nobody hears of changes. Nothing is asked.
+        """
+        self._follow()
+        if not self._shared.state_within or (self._flight is not None and not self._gate.lookout.sound):
+            return None
+        if self._admitted_by is not self._rights:
+            # Read anew, perhaps by the same session over another connection.
+            self._admitted, self._admitted_by = {}, self._rights
+        return self._admitted
+
+    def known(self, text: str, *, assuming: bool = True) -> Known | None:
+        """What :meth:`admit` would answer without asking anybody, for :meth:`repeat`; nothing is recorded."""
+        return self._admitted.get((text, assuming)) if self.standing is not None else None
+
+    def repeat(self, known: Known, *, ahead: bool = False) -> Recorded:
+        """Record a statement once more that is still admitted; what stands for its record. ``ahead`` as in `admit`."""
+        self._stand(known.admitted.consents)
+        return keep_record(self._shared, known.record, ahead=ahead)
+
+    @property
+    def hears(self) -> bool:
+        """Whether changes of rights are heard of, so that :meth:`watch` waits for nothing."""
+        return self._gate.lookout.sound
 
     def _stand(self, consents: frozenset[PrincipalId]) -> None:
         """Note what the statement that is about to run stands on, beside those that run already (a pipeline's)."""
@@ -256,19 +226,36 @@ class GateSession:
                 self._gate.lookout.expects(facts.valid_until)
 
     @property
-    def recorded(self) -> str | None:
-        """What the sink called the record of the last statement of this thread or task; for `complete`."""
+    def waits(self) -> bool:
+        """Whether recording a statement waits for a disk or a server."""
+        return self._shared.waits
+
+    @property
+    def completes(self) -> bool:
+        """Whether it is recorded how statements end."""
+        return self._shared.completing is not None
+
+    @property
+    def recorded(self) -> Recorded:
+        """What stands for the record of the last statement of this thread or task; for `complete`."""
         return _RECORDED.get()
 
-    def complete(self, recorded: str | None, completion: Completion) -> None:
-        """Record how a statement ended; ``recorded`` is what its record was called."""
-        sink = self._shared.completing
-        if recorded is not None and sink is not None:
-            sink.complete(recorded, completion, self._shared.recorded_at())
+    def complete(self, recorded: Recorded, completion: Completion) -> None:
+        """Record how a statement ended; ``recorded`` is what stands for its record.
+
+        Raises:
+            AuditUnavailable: A statement that was admitted ahead is not recorded; nothing of its answer may leave.
+        """
+        settle(self._shared, recorded, completion)
 
     def keyed(self, table: int) -> tuple[str, int] | None:
         """The relation, and the number of its data subject's column, whose keys are recorded; None for others."""
         return self._shared.keyed.get(table)
+
+    @property
+    def keeps_keys(self) -> bool:
+        """Whether there is any table whose keys are recorded."""
+        return bool(self._shared.keyed)
 
     def _count_use(self) -> None:
         """Count this session as a use of its mandates, once for each that has a number of them; Refused without one."""
@@ -371,30 +358,11 @@ class GateSession:
         return road, decisions
 
     def _record(
-        self, text: str, *, permitted: bool, decisions: tuple[Decision, ...], reason: str | None
+        self, text: str, *, decisions: tuple[Decision, ...], reason: str | None, ahead: bool = False
     ) -> AuditRecord:
-        shared = self._shared
-        relations = tuple(dict.fromkeys(str(decision.relation) for decision in decisions))
-        record = AuditRecord(
-            caller=self._caller,
-            frontend=self._frontend,
-            text=text,
-            permitted=permitted,
-            relations=relations,
-            rules=tuple(dict.fromkeys(rule for decision in decisions for rule in decision.rules)),
-            policy_version=shared.policies.version,
-            reason=reason,
-            columns=tuple((str(each.relation), tuple(column.name for column in each.columns)) for each in decisions),
-            keyed=tuple(name for name in relations if name in shared.keyed_relations),
-            actions=tuple(sorted({decision.action.value for decision in decisions})),
-            epoch=self._rights.facts.epoch.value if self._rights is not None else None,
-            fingerprint=fingerprint(text),
-            normalized=normalized(text),
-            client=self._client,
-            chain=chain_of(self._rights),
-        )
-        self._keep(record)
+        record = record_of(
+            self._shared, self._caller, text, rights=self._rights, decisions=decisions, reason=reason,
+            frontend=self._frontend, client=self._client,
+        )  # fmt: skip
+        _RECORDED.set(keep_record(self._shared, record, ahead=ahead))
         return record
-
-    def _keep(self, record: AuditRecord) -> None:
-        _RECORDED.set(self._shared.audit.record(record, self._shared.recorded_at()))

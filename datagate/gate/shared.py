@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from datagate.audit import CompletingSink, Sink
+from datagate.audit import CompletingSink, HoldingSink, Sink
 from datagate.backends.postgres.backend import Carried
 from datagate.backends.postgres.guards import compile_guard
 from datagate.backends.postgres.statements import ReadStatement, read_statement
@@ -57,6 +57,9 @@ class Shared:
         self.keyring = keyring
         self.audit = audit
         self.completing = audit if isinstance(audit, CompletingSink) else None
+        self.holding = audit if isinstance(audit, HoldingSink) else None
+        # A sink that says nothing of it may wait.
+        self.waits = bool(getattr(audit, "waits", True))
         self._clock = clock
         self.lookout = Lookout(state, self.reread, clock)
         self.adopt(catalog, policies)

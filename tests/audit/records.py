@@ -28,9 +28,9 @@ def record(number: int = 0, *, principal: str = "ann", permitted: bool = True) -
     )
 
 
-def keep_on(path: Path) -> None:
+def keep_on(path: Path, durability: str) -> None:
     """Keep records for ever; tell the number of each on standard output, once it is kept."""
-    sink = JsonLinesSink(path, signer=KEY, rotate_at=200_000, checkpoint_every=50)
+    sink = JsonLinesSink(path, signer=KEY, durability=durability, rotate_at=200_000, checkpoint_every=50)
     number = 0
     while True:
         number += 1
@@ -40,4 +40,4 @@ def keep_on(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    keep_on(Path(sys.argv[1]))
+    keep_on(Path(sys.argv[1]), sys.argv[2])

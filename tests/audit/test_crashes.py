@@ -26,12 +26,15 @@ def ids(path: Path) -> list[str]:
     return [each["id"] for each in found if each["kind"] == "decision"]
 
 
-def kill_loop(path: Path, times: int) -> None:
+def kill_loop(path: Path, times: int, durability: str) -> None:
     """Kill a writer again and again, each time a little later; every record that it told of is there."""
     told: list[str] = []
     for number in range(times):
         writer = subprocess.Popen(
-            [sys.executable, "-m", "tests.audit.records", str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+            [sys.executable, "-m", "tests.audit.records", str(path), durability],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
         )
         assert writer.stdout is not None
         told += [writer.stdout.readline().strip() for _ in range(1 + number * 7 % 40)]
@@ -45,17 +48,20 @@ def kill_loop(path: Path, times: int) -> None:
     assert verdict.intact, verdict.findings
     assert set(told) <= set(ids(path))
     assert len(set(told)) == len(told) >= times
+    assert len(set(ids(path))) == len(ids(path))
 
 
-def test_a_killed_writer_loses_nothing(tmp_path: Path) -> None:
-    """After kill -9, every record that was acknowledged is in a chain that verifies."""
-    kill_loop(tmp_path / "a", 6)
+@pytest.mark.parametrize("durability", ["fsync", "os"])
+def test_a_killed_writer_loses_nothing(tmp_path: Path, durability: str) -> None:
+    """After kill -9, every record that was acknowledged is in a chain that verifies, and stands there once."""
+    kill_loop(tmp_path / "a", 6, durability)
 
 
 @pytest.mark.slow
-def test_two_hundred_killed_writers_lose_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("durability", ["fsync", "os"])
+def test_two_hundred_killed_writers_lose_nothing(tmp_path: Path, durability: str) -> None:
     """The same, two hundred times on one file."""
-    kill_loop(tmp_path / "a", 200)
+    kill_loop(tmp_path / "a", 200, durability)
 
 
 def _write_under_limit(path: Path, limit: int, kept: multiprocessing.Queue[list[str]]) -> None:

@@ -120,7 +120,7 @@ def tail(
     known = {each.decision["id"] for each in (found[:-number] if number else found)}
     while True:
         for each in found:
-            if each.decision["id"] not in known and (each.completion is not None or each.statement["reason"]):
+            if each.decision["id"] not in known and (each.result or each.statement["reason"]):
                 known.add(each.decision["id"])
                 print(json.dumps(shown(each), ensure_ascii=False), flush=True)
         time.sleep(_PAUSE)

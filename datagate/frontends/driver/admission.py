@@ -18,7 +18,7 @@ from psycopg._encodings import conn_encoding
 from psycopg._queries import PostgresQuery  # private, and pinned with psycopg's minor version
 from psycopg.abc import Buffer, Params, Query
 
-from datagate.audit import Completion
+from datagate.audit import Completion, Held
 from datagate.backends.postgres.assumptions import Assumption, hold
 from datagate.backends.postgres.parameters import check_types, encode
 from datagate.errors import InternalError, NotSupportedError, ProgrammingError
@@ -65,15 +65,22 @@ class Admitted(Protocol):
 class GateSession(Protocol):
     """What the driver needs of the gate for one caller; `datagate.gate.GateSession` is one."""
 
-    def admit(self, text: str, *, assuming: bool = True) -> Admitted:
-        """Let a statement through, or raise; not ``assuming`` where an assumption does not hold."""
+    def admit(self, text: str, *, assuming: bool = True, ahead: bool = False) -> Admitted:
+        """Let a statement through, or raise; not ``assuming`` where an assumption does not hold.
+
+        ``ahead``: `complete` is called however the statement ends, and before any row of it leaves.
+        """
 
     @property
-    def recorded(self) -> str | None:
-        """What the audit calls the last statement of this thread or task."""
+    def recorded(self) -> str | Held | None:
+        """What stands for the record of the last statement of this thread or task."""
 
-    def complete(self, recorded: str | None, completion: Completion) -> None:
-        """Record how a statement ended."""
+    @property
+    def keeps_keys(self) -> bool:
+        """Whether there is any table whose keys the audit keeps."""
+
+    def complete(self, recorded: str | Held | None, completion: Completion) -> None:
+        """Record how a statement ended; AuditUnavailable where a statement admitted ahead is not recorded itself."""
 
     def keyed(self, table: int) -> tuple[str, int] | None:
         """The relation and the column number of its data subject, for a table whose keys the audit keeps."""
@@ -279,13 +286,21 @@ class Admission:
         """Refuse to read from a cursor that was opened under rights that are no longer in force."""
         self._session.check_cursor(cursor)
 
-    def admit(self, query: Query, parameters: Params | None, connection: psycopg.BaseConnection[object]) -> Statement:
+    def admit(
+        self,
+        query: Query,
+        parameters: Params | None,
+        connection: psycopg.BaseConnection[object],
+        *,
+        ahead: bool = False,
+    ) -> Statement:
         """Pass a statement through the gate.
 
         Args:
             query: The caller's text, with psycopg's placeholders unless ``parameters`` is None.
             parameters: As given to ``execute``; their values are not looked at.
             connection: For compositions, which quote names and literals as the connection says.
+            ahead: As in `GateSession.admit`.
 
         Raises:
             DatagateError: The gate's refusals, and what is wrong with text or placeholders.
@@ -299,7 +314,7 @@ class Admission:
         if kept is None:
             _check_characters(text)
         self.asked = text
-        admitted = self._session.admit(text) if text.strip(_WHITE) else _BLANK
+        admitted = self._session.admit(text, ahead=ahead) if text.strip(_WHITE) else _BLANK
         if (
             kept is not None
             and kept.converted is converted

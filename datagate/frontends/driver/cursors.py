@@ -22,8 +22,17 @@ from psycopg.abc import ConnectionType, Params, PQGen, Query
 from psycopg.rows import Row
 from psycopg.sql import SQL
 
-from datagate.errors import Error, InterfaceError, NotSupportedError, ProgrammingError, RightsChanged, SeveralStatements
+from datagate.errors import (
+    AuditUnavailable,
+    Error,
+    InterfaceError,
+    NotSupportedError,
+    ProgrammingError,
+    RightsChanged,
+    SeveralStatements,
+)
 from datagate.frontends.driver.admission import GatedQuery, Statement
+from datagate.frontends.driver.completing import Tally, end_all, rows_in
 from datagate.model.guard import CHECKED
 
 if TYPE_CHECKING:
@@ -59,11 +68,6 @@ class GatedCursor(BaseCursor[ConnectionType, Row]):
             self._tx.set_pgresult(self.pgresult)
 
 
-def rows_in(cursor: BaseCursor[Any, Any]) -> int | None:
-    """How many rows a statement returned or changed; None where the server has not said so (a pipeline)."""
-    return cursor.rowcount if cursor.rowcount >= 0 else None
-
-
 def rows_of(statement: Any) -> Any:
     """The statement, if it gives rows to the caller."""
     if not statement.shows_rows:
@@ -79,9 +83,10 @@ def no_copy(statement: Any) -> Any:
 
 
 class GatedServerCursor(GatedCursor[ConnectionType, Row], ServerCursorMixin[ConnectionType, Row]):
-    """What sync and async server-side cursors share: the query is admitted, then DECLAREd."""
+    """What sync and async server-side cursors share: the query is admitted, then DECLAREd; fetched rows are counted."""
 
     __slots__ = ()
+    _tally: Tally | None
 
     def _make_declare_statement(self, query: Any) -> Any:
         if type(query) is not Statement or not query.is_query:
@@ -92,6 +97,32 @@ class GatedServerCursor(GatedCursor[ConnectionType, Row], ServerCursorMixin[Conn
         # It may be held beyond the transaction.
         self._conn.has_session_state = True  # type: ignore[attr-defined] # only Gated ones come here
         return query.declared(prefix.as_bytes(self._conn))  # type: ignore[union-attr] # SQL in, SQL out
+
+    def _declare_gen(self, query: Query, params: Params | None = None, binary: bool | None = None) -> PQGen[None]:
+        self._end()
+        self._tally, tally = None, self._conn.tally()  # type: ignore[attr-defined] # only Gated ones come here
+        try:
+            yield from super()._declare_gen(query, params, binary)
+        except BaseException as error:
+            tally.end(error)
+            raise
+        self._tally = tally
+
+    def _fetch_gen(self, num: int | None) -> PQGen[list[Row]]:
+        rows = yield from super()._fetch_gen(num)
+        if self._tally is not None and self.pgresult is not None:
+            self._tally.add(self.pgresult)
+        return rows
+
+    def _close_gen(self) -> PQGen[None]:
+        try:
+            yield from super()._close_gen()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if self._tally is not None:
+            self._tally.end()
 
 
 class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
@@ -107,16 +138,11 @@ class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
         conn = self._conn
         try:
             yield from self._while_permitted(query, params, binary, size)
-        except psycopg.Error as error:
-            fault = conn.fault(error)
         except RightsChanged:
             if self.pgresult is not None or conn.revoked or not conn.may_start_over:
                 raise
-            fault = None
         else:
             return
-        if fault is not None:
-            raise fault
         conn.start_over()
         yield from self._while_permitted(query, params, binary, size)
 
@@ -124,10 +150,25 @@ class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
         """Rows as they come, none after the gate has cancelled the statement, though they may have come before."""
         conn = self._conn
         statement = rows_of(conn.admit(query, params))
-        with closing(cast("Generator[Row]", super().stream(statement, params, binary=binary, size=size))) as rows:
-            for row in rows:
-                conn.check_revoked()
-                yield row
+        tally, counted = conn.tally(), None
+        try:
+            with closing(cast("Generator[Row]", super().stream(statement, params, binary=binary, size=size))) as rows:
+                for row in rows:
+                    conn.check_revoked()
+                    if self.pgresult is not counted and self.pgresult is not None:
+                        counted = self.pgresult
+                        tally.add(counted)
+                    yield row
+        except psycopg.Error as error:
+            fault = conn.fault(error)
+        except BaseException as error:
+            tally.end(error)
+            raise
+        else:
+            tally.end()
+            return
+        tally.end(fault)
+        raise fault
 
     def copy(  # type: ignore[override] # the door opens before the context is entered
         self, statement: Query, params: Params | None = None, *, writer: Writer | None = None
@@ -136,18 +177,23 @@ class _Sending(GatedCursor["Connection[Any]", Row], psycopg.Cursor[Row]):
         admitted = self._conn.admit(statement, params)
         if not admitted.copies:
             raise NotSupportedError(NO_COPY)
-        return self._copying(admitted, params, writer)
+        return self._copying(admitted, params, writer, self._conn.tally())
 
     @contextmanager
-    def _copying(self, admitted: Any, params: Params | None, writer: Writer | None) -> Iterator[Copy]:
-        conn = self._conn
+    def _copying(self, admitted: Any, params: Params | None, writer: Writer | None, tally: Tally) -> Iterator[Copy]:
         try:
             with super().copy(admitted, params, writer=writer) as copying:
                 yield copying
         except psycopg.Error as error:
-            fault = conn.fault(error)
+            fault = self._conn.fault(error)
+        except BaseException as error:
+            tally.end(error)
+            raise
         else:
+            tally.rows = rows_in(self)
+            tally.end()
             return
+        tally.end(fault)
         raise fault
 
     def scroll(self, value: int, mode: str = "relative") -> None:
@@ -182,85 +228,94 @@ class Cursor(_Sending[Row]):
             DatagateError: Any of the tree in `datagate.errors`.
         """
         conn = self._conn
-        begun = None
         try:
-            statement = no_copy(conn.admit(query, params))
-            begun = perf_counter_ns()
-            out = super().execute(statement, params, prepare=prepare, binary=binary)
-        except psycopg.Error as error:
-            fault = conn.fault(error)
-        except RightsChanged as changed:
-            conn.failed(begun, changed)
+            return self._run(query, params, prepare, binary)
+        except RightsChanged:
             if not conn.may_start_over:
                 raise
-            fault = None
+            texts: Sequence[str] = ()
         except SeveralStatements as several:
             if params is not None:
                 raise
-            return self._execute_several(several.texts, binary=binary)
-        except Error as error:
+            texts = several.texts
+        if texts:
+            return self._execute_several(texts, binary=binary)
+        conn.start_over()
+        return self._run(query, params, prepare, binary)
+
+    def _run(self, query: Query, params: Params | None, prepare: bool | None, binary: bool | None) -> Self:
+        """Execute a statement while it is being recorded, where it only reads; its rows stay here until it is."""
+        conn = self._conn
+        statement = no_copy(conn.admit(query, params, ahead=conn.gives_rows_at_once))
+        begun = perf_counter_ns()
+        try:
+            super().execute(statement, params, prepare=prepare, binary=binary)
+            conn.completed(begun, rows_in(self), self.pgresult)
+        except AuditUnavailable:
+            self._reset()
+            raise
+        except psycopg.Error as error:
+            fault = conn.fault(error)
+        except BaseException as error:
             conn.failed(begun, error)
             raise
         else:
-            conn.completed(begun, rows_in(self), self.pgresult)
-            return out
-        if fault is not None:
-            conn.failed(begun, fault)
-            raise fault
-        conn.start_over()
-        statement = conn.admit(query, params)
-        begun = perf_counter_ns()
-        out = super().execute(statement, params, prepare=prepare, binary=binary)
-        conn.completed(begun, rows_in(self), self.pgresult)
-        return out
+            return self
+        conn.failed(begun, fault)
+        raise fault
 
     def _execute_several(self, texts: Sequence[str], *, binary: bool | None) -> Self:
         """Run the statements of one text: all are admitted before the first is sent; all take effect, or none."""
         conn = self._conn
-        admitted = [no_copy(conn.admit(text, None)) for text in texts]
+        admitted = [(no_copy(conn.admit(text, None)), conn.tally()) for text in texts]
         results = []
+        fault: Error | None = None
         try:
-            with conn.transaction() if conn.is_alone(admitted) else nullcontext():
-                for statement in admitted:
-                    super().execute(statement, binary=binary)
+            with conn.transaction() if conn.is_alone([each for each, _ in admitted]) else nullcontext():
+                for statement, tally in admitted:
+                    tally.start()
+                    try:
+                        super().execute(statement, binary=binary)
+                    except BaseException as error:
+                        end_all(admitted, error)
+                        raise
+                    tally.take(self.pgresult, rows_in(self))
+                    tally.end()
                     results += self._results
         except psycopg.Error as error:
             fault = conn.fault(error)
-        else:
-            self._results = results
-            self._select_current_result(0)
-            return self
-        raise fault
+        if fault is not None:
+            raise fault
+        self._results = results
+        self._select_current_result(0)
+        return self
 
     def executemany(self, query: Query, params_seq: Iterable[Params], *, returning: bool = False) -> None:
         """Have a statement admitted once and execute it for each set of parameters."""
         conn = self._conn
-        begun = None
         try:
-            statement = conn.admit(query, NO_PARAMETERS)
-            begun = perf_counter_ns()
+            return self._run_many(query, params_seq, returning=returning)
+        except RightsChanged:
+            if not conn.may_start_over or not isinstance(params_seq, list | tuple):
+                raise
+        conn.start_over()
+        return self._run_many(query, params_seq, returning=returning)
+
+    def _run_many(self, query: Query, params_seq: Iterable[Params], *, returning: bool) -> None:
+        conn = self._conn
+        statement = conn.admit(query, NO_PARAMETERS)
+        begun = perf_counter_ns()
+        try:
             super().executemany(statement, params_seq, returning=returning)
         except psycopg.Error as error:
             fault = conn.fault(error)
-        except RightsChanged as changed:
-            conn.failed(begun, changed)
-            if not conn.may_start_over or not isinstance(params_seq, list | tuple):
-                raise
-            fault = None
-        except Error as error:
+        except BaseException as error:
             conn.failed(begun, error)
             raise
         else:
-            conn.completed(begun, rows_in(self), self.pgresult)
-            return
-        if fault is not None:
-            conn.failed(begun, fault)
-            raise fault
-        conn.start_over()
-        statement = conn.admit(query, NO_PARAMETERS)
-        begun = perf_counter_ns()
-        super().executemany(statement, params_seq, returning=returning)
-        conn.completed(begun, rows_in(self), self.pgresult)
+            return conn.completed(begun, rows_in(self), self.pgresult)
+        conn.failed(begun, fault)
+        raise fault
 
     # The bodies of fetchone and __next__ are psycopg's, spelt out here because a call more per row is 10 %.
 
@@ -314,7 +369,11 @@ class ServerCursor(_Sending[Row], GatedServerCursor["Connection[Any]", Row], psy
     """A server-side (named) cursor."""
 
     __module__ = "datagate.frontends.driver"
-    __slots__ = ()
+    __slots__ = ("_tally",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tally = None
 
     def execute(self, query: Query, params: Params | None = None, *, binary: bool | None = None, **kwargs: Any) -> Self:
         """Have a query admitted and open a cursor on it."""

@@ -14,14 +14,14 @@ from psycopg._copy_async import AsyncWriter
 from psycopg.abc import Params, Query
 from psycopg.rows import Row
 
-from datagate.errors import Error, NotSupportedError, RightsChanged, SeveralStatements
+from datagate.errors import AuditUnavailable, Error, NotSupportedError, RightsChanged, SeveralStatements
+from datagate.frontends.driver.completing import Tally, end_all, rows_in
 from datagate.frontends.driver.cursors import (
     NO_COPY,
     NO_PARAMETERS,
     GatedCursor,
     GatedServerCursor,
     no_copy,
-    rows_in,
     rows_of,
 )
 
@@ -41,30 +41,45 @@ class _Sending(GatedCursor["AsyncConnection[Any]", Row], psycopg.AsyncCursor[Row
         """Iterate row by row on a result from the database, without keeping it."""
         conn = self._conn
         try:
-            rows = cast(
-                "AsyncGenerator[Row]",
-                super().stream(rows_of(conn.admit(query, params)), params, binary=binary, size=size),
-            )
-            async with aclosing(rows):
+            async with aclosing(self._while_permitted(query, params, binary, size)) as rows:
                 async for row in rows:
-                    conn.check_revoked()
                     yield row
-        except psycopg.Error as error:
-            fault = conn.fault(error)
         except RightsChanged:
             if self.pgresult is not None or conn.revoked or not conn.may_start_over:
                 raise
-            fault = None
         else:
             return
-        if fault is not None:
-            raise fault
         await conn.start_over()
-        rows = cast("AsyncGenerator[Row]", super().stream(conn.admit(query, params), params, binary=binary, size=size))
-        async with aclosing(rows):
+        async with aclosing(self._while_permitted(query, params, binary, size)) as rows:
             async for row in rows:
-                conn.check_revoked()
                 yield row
+
+    async def _while_permitted(
+        self, query: Query, params: Params | None, binary: bool | None, size: int
+    ) -> AsyncGenerator[Row]:
+        """Rows as they come, none after the gate has cancelled the statement, though they may have come before."""
+        conn = self._conn
+        statement = rows_of(conn.admit(query, params))
+        tally, counted = conn.tally(), None
+        try:
+            streamed = cast("AsyncGenerator[Row]", super().stream(statement, params, binary=binary, size=size))
+            async with aclosing(streamed) as rows:
+                async for row in rows:
+                    conn.check_revoked()
+                    if self.pgresult is not counted and self.pgresult is not None:
+                        counted = self.pgresult
+                        tally.add(counted)
+                    yield row
+        except psycopg.Error as error:
+            fault = conn.fault(error)
+        except BaseException as error:
+            tally.end(error)
+            raise
+        else:
+            tally.end()
+            return
+        tally.end(fault)
+        raise fault
 
     def copy(  # type: ignore[override] # the door opens before the context is entered
         self, statement: Query, params: Params | None = None, *, writer: AsyncWriter | None = None
@@ -73,20 +88,25 @@ class _Sending(GatedCursor["AsyncConnection[Any]", Row], psycopg.AsyncCursor[Row
         admitted = self._conn.admit(statement, params)
         if not admitted.copies:
             raise NotSupportedError(NO_COPY)
-        return self._copying(admitted, params, writer)
+        return self._copying(admitted, params, writer, self._conn.tally())
 
     @asynccontextmanager
     async def _copying(
-        self, admitted: Any, params: Params | None, writer: AsyncWriter | None
+        self, admitted: Any, params: Params | None, writer: AsyncWriter | None, tally: Tally
     ) -> AsyncIterator[AsyncCopy]:
-        conn = self._conn
         try:
             async with super().copy(admitted, params, writer=writer) as copying:
                 yield copying
         except psycopg.Error as error:
-            fault = conn.fault(error)
+            fault = self._conn.fault(error)
+        except BaseException as error:
+            tally.end(error)
+            raise
         else:
+            tally.rows = rows_in(self)
+            tally.end()
             return
+        tally.end(fault)
         raise fault
 
     async def scroll(self, value: int, mode: str = "relative") -> None:
@@ -121,85 +141,94 @@ class AsyncCursor(_Sending[Row]):
             DatagateError: Any of the tree in `datagate.errors`.
         """
         conn = self._conn
-        begun = None
         try:
-            statement = no_copy(conn.admit(query, params))
-            begun = perf_counter_ns()
-            out = await super().execute(statement, params, prepare=prepare, binary=binary)
-        except psycopg.Error as error:
-            fault = conn.fault(error)
-        except RightsChanged as changed:
-            conn.failed(begun, changed)
+            return await self._run(query, params, prepare, binary)
+        except RightsChanged:
             if not conn.may_start_over:
                 raise
-            fault = None
+            texts: Sequence[str] = ()
         except SeveralStatements as several:
             if params is not None:
                 raise
-            return await self._execute_several(several.texts, binary=binary)
-        except Error as error:
+            texts = several.texts
+        if texts:
+            return await self._execute_several(texts, binary=binary)
+        await conn.start_over()
+        return await self._run(query, params, prepare, binary)
+
+    async def _run(self, query: Query, params: Params | None, prepare: bool | None, binary: bool | None) -> Self:
+        """Execute a statement while it is being recorded, where it only reads; its rows stay here until it is."""
+        conn = self._conn
+        statement = no_copy(conn.admit(query, params, ahead=conn.gives_rows_at_once))
+        begun = perf_counter_ns()
+        try:
+            await super().execute(statement, params, prepare=prepare, binary=binary)
+            conn.completed(begun, rows_in(self), self.pgresult)
+        except AuditUnavailable:
+            self._reset()
+            raise
+        except psycopg.Error as error:
+            fault = conn.fault(error)
+        except BaseException as error:
             conn.failed(begun, error)
             raise
         else:
-            conn.completed(begun, rows_in(self), self.pgresult)
-            return out
-        if fault is not None:
-            conn.failed(begun, fault)
-            raise fault
-        await conn.start_over()
-        statement = conn.admit(query, params)
-        begun = perf_counter_ns()
-        out = await super().execute(statement, params, prepare=prepare, binary=binary)
-        conn.completed(begun, rows_in(self), self.pgresult)
-        return out
+            return self
+        conn.failed(begun, fault)
+        raise fault
 
     async def _execute_several(self, texts: Sequence[str], *, binary: bool | None) -> Self:
         """Run the statements of one text: all are admitted before the first is sent; all take effect, or none."""
         conn = self._conn
-        admitted = [no_copy(conn.admit(text, None)) for text in texts]
+        admitted = [(no_copy(conn.admit(text, None)), conn.tally()) for text in texts]
         results = []
+        fault: Error | None = None
         try:
-            async with conn.transaction() if conn.is_alone(admitted) else nullcontext():
-                for statement in admitted:
-                    await super().execute(statement, binary=binary)
+            async with conn.transaction() if conn.is_alone([each for each, _ in admitted]) else nullcontext():
+                for statement, tally in admitted:
+                    tally.start()
+                    try:
+                        await super().execute(statement, binary=binary)
+                    except BaseException as error:
+                        end_all(admitted, error)
+                        raise
+                    tally.take(self.pgresult, rows_in(self))
+                    tally.end()
                     results += self._results
         except psycopg.Error as error:
             fault = conn.fault(error)
-        else:
-            self._results = results
-            self._select_current_result(0)
-            return self
-        raise fault
+        if fault is not None:
+            raise fault
+        self._results = results
+        self._select_current_result(0)
+        return self
 
     async def executemany(self, query: Query, params_seq: Iterable[Params], *, returning: bool = False) -> None:
         """Have a statement admitted once and execute it for each set of parameters."""
         conn = self._conn
-        begun = None
         try:
-            statement = conn.admit(query, NO_PARAMETERS)
-            begun = perf_counter_ns()
+            return await self._run_many(query, params_seq, returning=returning)
+        except RightsChanged:
+            if not conn.may_start_over or not isinstance(params_seq, list | tuple):
+                raise
+        await conn.start_over()
+        return await self._run_many(query, params_seq, returning=returning)
+
+    async def _run_many(self, query: Query, params_seq: Iterable[Params], *, returning: bool) -> None:
+        conn = self._conn
+        statement = conn.admit(query, NO_PARAMETERS)
+        begun = perf_counter_ns()
+        try:
             await super().executemany(statement, params_seq, returning=returning)
         except psycopg.Error as error:
             fault = conn.fault(error)
-        except RightsChanged as changed:
-            conn.failed(begun, changed)
-            if not conn.may_start_over or not isinstance(params_seq, list | tuple):
-                raise
-            fault = None
-        except Error as error:
+        except BaseException as error:
             conn.failed(begun, error)
             raise
         else:
-            conn.completed(begun, rows_in(self), self.pgresult)
-            return
-        if fault is not None:
-            conn.failed(begun, fault)
-            raise fault
-        await conn.start_over()
-        statement = conn.admit(query, NO_PARAMETERS)
-        begun = perf_counter_ns()
-        await super().executemany(statement, params_seq, returning=returning)
-        conn.completed(begun, rows_in(self), self.pgresult)
+            return conn.completed(begun, rows_in(self), self.pgresult)
+        conn.failed(begun, fault)
+        raise fault
 
     # The bodies of fetchone and __anext__ are psycopg's, spelt out here because a call more per row is 10 %.
 
@@ -253,7 +282,11 @@ class AsyncServerCursor(_Sending[Row], GatedServerCursor["AsyncConnection[Any]",
     """A server-side (named) cursor."""
 
     __module__ = "datagate.frontends.driver"
-    __slots__ = ()
+    __slots__ = ("_tally",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tally = None
 
     async def execute(
         self, query: Query, params: Params | None = None, *, binary: bool | None = None, **kwargs: Any

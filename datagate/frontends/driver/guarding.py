@@ -29,7 +29,7 @@ from datagate import errors
 from datagate.audit import Completion
 from datagate.backends.postgres import faults
 from datagate.frontends.driver.admission import Admission, GateSession, Statement
-from datagate.frontends.driver.completing import completion
+from datagate.frontends.driver.completing import Tally, completion, sqlstate_of
 
 _IDLE = pq.TransactionStatus.IDLE
 _ACTIVE = pq.TransactionStatus.ACTIVE
@@ -110,30 +110,49 @@ class Gated(psycopg.BaseConnection[Row]):
         session.watch(self)
         self.pgconn.notice_handler = partial(_pass_notice, ref(self))
 
-    def admit(self, query: Query, parameters: Params | None) -> Any:
+    def admit(self, query: Query, parameters: Params | None, *, ahead: bool = False) -> Any:
         """Pass a statement through the gate; the answer is an `admission.Statement`, which psycopg hands on unread.
+
+        ``ahead``: `completed` or `failed` is called however the statement ends, and before any row of it leaves.
 
         Raises:
             DatagateError: The gate's refusals, and what is wrong with the statement.
         """
         if self._admission is None:
             raise errors.InterfaceError("the connection has no gate; open it with datagate.connect()")
-        statement = self._admission.admit(query, parameters, self)
+        statement = self._admission.admit(query, parameters, self, ahead=ahead)
         if not statement.is_query and statement.sent:
             self.has_session_state = True
         return statement
 
     def completed(self, begun: int, rows: int | None, result: pq.abc.PGresult | None) -> None:
-        """Record how the last statement of this thread or task ended; ``begun`` is of `perf_counter_ns`."""
+        """Record how the last statement of this thread or task ended; ``begun`` is of `perf_counter_ns`.
+
+        Raises:
+            AuditUnavailable: It is not recorded itself: nothing of its answer may leave.
+        """
         if self._admission is not None:
             session = self._admission.session
-            session.complete(session.recorded, completion(begun, rows, result, session.keyed))
+            keyed = session.keyed if session.keeps_keys else None
+            session.complete(session.recorded, completion(begun, rows, result, keyed))
 
-    def failed(self, begun: int | None, error: errors.Error) -> None:
+    def failed(self, begun: int | None, error: BaseException) -> None:
         """Record that the last statement of this thread or task failed; ``begun`` None: it was never sent."""
         if self._admission is not None and begun is not None:
             session = self._admission.session
-            session.complete(session.recorded, Completion(None, (perf_counter_ns() - begun) // 1000, error.sqlstate))
+            microseconds = (perf_counter_ns() - begun) // 1000
+            session.complete(session.recorded, Completion(None, microseconds, sqlstate_of(error)))
+
+    @property
+    def gives_rows_at_once(self) -> bool:
+        """Whether a statement's rows are there when it has been executed, as they are outside of a pipeline."""
+        return self._pipeline is None
+
+    def tally(self) -> Tally:
+        """For the completion of the statement that was just admitted, whose rows come in parts."""
+        if self._admission is None:
+            raise errors.InternalError("nothing was admitted; nothing is counted")
+        return Tally(self._admission.session)
 
     def fault(self, error: psycopg.Error) -> errors.Error:
         """Translate one of psycopg's errors; a change of rights makes the session forget what it knew."""

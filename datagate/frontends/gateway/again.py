@@ -15,16 +15,16 @@ from datagate.frontends.gateway.relay import SYNC_HIDDEN, Expectation, Step
 from datagate.frontends.gateway.sending import Sendable
 
 if TYPE_CHECKING:
-    from datagate.frontends.gateway.conversation import Conversation
+    from datagate.frontends.gateway.hearing import Hearing
 
 _REPEATED = frozenset((Step.BIND, Step.DESCRIBE_PORTAL, Step.EXECUTE))
-_SIMPLE = frozenset((Step.PARSE, Step.BIND, Step.DESCRIBE_SIMPLE, Step.EXECUTE))
+_SIMPLE = frozenset((Step.PARSE, Step.BIND, Step.SAY, Step.DESCRIBE_SIMPLE, Step.EXECUTE))
 
 
 class Again:
     """Remembers what is under way, and runs it again."""
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Hearing) -> None:
         self._conversation = conversation
         self.wanted = False
         self._under_way = 0
@@ -97,8 +97,8 @@ class Again:
         elif not isinstance(decision, Sendable):
             raise TypeError("only admitted statements are run again")
         elif text is not None:
-            described = all(each.step is not Step.DESCRIBE_SIMPLE for each in self._plan)
-            conversation.send_query(text, decision, described=described)
+            described = not any(each.step in (Step.SAY, Step.DESCRIBE_SIMPLE) for each in self._plan)
+            conversation.send_query(text, decision, conversation.way.run, described=described)
         else:
             self._send_portal(portal, decision)
 
@@ -106,7 +106,7 @@ class Again:
         conversation = self._conversation
         if portal is None:
             return
-        portal.statement = sendable
+        portal.statement, portal.run = sendable, conversation.way.run
         conversation.send_bind(portal, sendable, shown=self._plan[0].step is Step.BIND)
         for each in self._plan:
             if each.step is Step.DESCRIBE_PORTAL:

@@ -8,8 +8,9 @@ from datagate.backends.postgres.faults import RIGHTS_CHANGED, Said, tell
 from datagate.errors import DatagateError
 from datagate.frontends.gateway.protocol import backend
 
-__all__ = ["RIGHTS_CHANGED", "TableFilter", "fatal", "of_error", "of_notice", "of_server"]
+__all__ = ["CHANGED_STATE", "RIGHTS_CHANGED", "TableFilter", "fatal", "of_error", "of_notice", "of_server"]
 
+CHANGED_STATE = "40001"
 CHANGED = "the caller's rights changed while the transaction was open; roll back and run it again"
 
 
@@ -29,7 +30,7 @@ def fatal(message: str, sqlstate: str) -> bytes:
 def of_server(diagnostics: backend.Diagnostics, asked: str) -> bytes:
     """A server's error, with nothing in it but severity, SQLSTATE, a safe message and its place in the text."""
     if diagnostics.get("C") == RIGHTS_CHANGED:
-        return _made(backend.error, diagnostics, "40001", CHANGED, None)
+        return _made(backend.error, diagnostics, CHANGED_STATE, CHANGED, None)
     said = _said(diagnostics)
     told = tell(said, asked)
     return _made(backend.error, diagnostics, said.sqlstate, told.message, told.position)
@@ -76,6 +77,11 @@ class TableFilter:
     def forget(self) -> None:
         """The caller, or its rights, changed."""
         self._kept.clear()
+
+    def filtered_message(self, message: bytes) -> bytes:
+        """The same for a whole message, which is kept by itself."""
+        found = self._kept.get(message)
+        return found if found is not None else self._kept.setdefault(message, self.filtered(message[5:]))
 
     def filtered(self, body: bytes) -> bytes:
         """The RowDescription message for the caller."""

@@ -111,6 +111,9 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what came."""
         self._heard += 1
+        conversation = self.conversation
+        if conversation is not None and not self._splitter.pending and conversation.at_once(data):
+            return
         try:
             frames = self._splitter.feed(data)
         except ProtocolViolation as error:
@@ -287,17 +290,18 @@ class Client(asyncio.Protocol):
         if verdict is None:
             return
         if verdict.cancel:
-            self._cancel(verdict.error)
+            self.cancel(verdict.error)
         else:
             self._refuse(verdict.error)
 
-    def _cancel(self, error: DatagateError) -> None:
+    def cancel(self, error: DatagateError) -> None:
         """End what the client runs, for a reason of the gateway's."""
         conversation = self.conversation
-        if conversation is not None and conversation.ending is None:
-            LOG.warning("cancelled", extra={"event": "cancelled", "sqlstate": error.sqlstate, **self._whence()})
-            self._house.measures.ended(error.sqlstate)
-            conversation.ending = error
+        if conversation is not None:
+            if conversation.ending is None:
+                LOG.warning("cancelled", extra={"event": "cancelled", "sqlstate": error.sqlstate, **self._whence()})
+                self._house.measures.ended(error.sqlstate)
+                conversation.ending = error
             self._house.keys.cancel_running(conversation)
 
     # What the conversation calls.
@@ -318,7 +322,7 @@ class Client(asyncio.Protocol):
             data = self._rows.take(data)
         transport.write(data)
         if self._meter is not None and (over := self._meter.passed(len(data))) is not None:
-            self._cancel(over)
+            self.cancel(over)
         if self._rows is not None and self._rows.refusal is not None:
             refusal, self._rows = self._rows.refusal, None
             self._refuse(refusal)

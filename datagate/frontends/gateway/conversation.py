@@ -6,8 +6,6 @@ text, and a connection to the server. What has to be waited for stalls this clie
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 from datagate.errors import (
@@ -17,19 +15,17 @@ from datagate.errors import (
     ProtocolViolation,
 )
 from datagate.frontends.gateway import answers
-from datagate.frontends.gateway.again import Again
-from datagate.frontends.gateway.deciding import Deciding, decoded
+from datagate.frontends.gateway.deciding import decoded
 from datagate.frontends.gateway.local import Local
-from datagate.frontends.gateway.pool import Pool
 from datagate.frontends.gateway.prepared import Portal, Prepared, no_portal, no_statement, shown_name
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.frames import Frame
 from datagate.frontends.gateway.protocol.phases import Phase, Verdict, judge
+from datagate.frontends.gateway.quick import Quick
 from datagate.frontends.gateway.relay import Expectation, Step
 from datagate.frontends.gateway.sending import BLANK, Sendable
-from datagate.frontends.gateway.speech import Line, Several
-from datagate.frontends.gateway.upstream import Profile
-from datagate.frontends.gateway.way import Decision, Way
+from datagate.frontends.gateway.speech import Several
+from datagate.frontends.gateway.way import Decision
 
 QUERY, PARSE, BIND, DESCRIBE = frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.DESCRIBE
 EXECUTE, CLOSE, FLUSH, SYNC = frontend.EXECUTE, frontend.CLOSE, frontend.FLUSH, frontend.SYNC
@@ -43,7 +39,7 @@ _READERS = {
 }
 
 
-class Conversation(Deciding):
+class Conversation(Quick):
     """One client's conversation after its login.
 
     Args:
@@ -52,14 +48,6 @@ class Conversation(Deciding):
         pool: Connections to the server.
         profile: The settings that it asked for.
     """
-
-    def __init__(self, line: Line, way: Way, pool: Pool, profile: Profile) -> None:
-        super().__init__(line, way, pool, profile)
-        self.again = Again(self)
-
-    def begins(self, text: str | None, sendable: Sendable) -> None:
-        """A statement is about to be sent."""
-        self.again.begins(text, sendable)
 
     # Taking messages.
 
@@ -89,7 +77,7 @@ class Conversation(Deciding):
                 kind, message = self._current
                 if self.phase is Phase.SKIPPING and kind not in (SYNC, frontend.TERMINATE):
                     # It waited while an error ended its series.
-                    self._current, self._decision, self._pledged = None, None, False
+                    self._current, self._decision, self._pledged, self._planned = None, None, False, None
                     continue
                 wait = self._needs(kind, message)
                 if wait is not None:
@@ -100,20 +88,6 @@ class Conversation(Deciding):
         except (ProtocolViolation, OperationalError) as error:
             self.end(answers.of_error(error, severity="FATAL"))
         self.flush()
-
-    def _stall(self, wait: Coroutine[Any, Any, None]) -> None:
-        self.flush()
-        self._task = asyncio.get_running_loop().create_task(self._waited(wait))
-        self.line.stalled(True)
-
-    async def _waited(self, wait: Coroutine[Any, Any, None]) -> None:
-        try:
-            await wait
-        except OperationalError as error:
-            self.end(answers.of_error(error, severity="FATAL"))
-        self._task = None
-        self.line.stalled(False)
-        self._pump()
 
     # Taking one message.
 
@@ -147,7 +121,8 @@ class Conversation(Deciding):
         return decision
 
     def _query(self, body: bytes) -> None:
-        text, decision = decoded(body), self.line.meter.refusal() or self._taken()
+        text, decision, run = decoded(body), self.line.meter.refusal() or self._taken(), self._run
+        planned, self._planned = self._planned, None
         if text is None:
             self._refuse(QUERY, ProgrammingError("the statement is not UTF-8", sqlstate="22021"))
         elif isinstance(decision, DatagateError):
@@ -163,8 +138,11 @@ class Conversation(Deciding):
             self.relay.expect(Expectation(Step.SIMPLE))
         else:
             self.statements.pop(b"", None)
-            self.again.begins(text, decision)
-            self.send_query(text, decision)
+            self.begins(text, decision)
+            if planned is not None:
+                self.send_planned(text, *planned, run)
+            else:
+                self.send_query(text, decision, run)
 
     def _parse(self, message: frontend.Parse) -> None:
         decision, text = self._taken(), decoded(message.text)
@@ -184,6 +162,7 @@ class Conversation(Deciding):
             self._refuse(PARSE, fault or ProgrammingError("the statement is not UTF-8"))
             return
         prepared = Prepared(message.name, text, message.types, decision or BLANK, self.way.era)
+        prepared.run, prepared.read_by = self._run, self.read_by
         self.statements[message.name] = prepared
 
         def undo() -> None:
@@ -213,7 +192,7 @@ class Conversation(Deciding):
             except ProtocolViolation as error:
                 self._refuse(BIND, error)
                 return
-            portal = self.portals[message.portal] = Portal(prepared, message, sendable, pledged)
+            portal = self.portals[message.portal] = Portal(prepared, message, sendable, pledged, run=self._run)
             self.send_bind(portal, sendable, shown=True)
 
     def _describe(self, message: frontend.Named) -> None:
@@ -249,7 +228,7 @@ class Conversation(Deciding):
         else:
             portal.held = False
             self._note(portal.statement)
-            self.again.begins(None, portal.statement)
+            self.begins(None, portal.statement)
             self.send_execute(message.portal, message.rows, portal)
 
     def _close(self, message: frontend.Named) -> None:
@@ -286,115 +265,3 @@ class Conversation(Deciding):
             return
         self.tables.forget()
         self._say((local.description(b"") if described and local.value is None else b"") + answer)
-
-    def refuse_query(self, error: DatagateError) -> None:
-        """Tell that what was to be run again is refused."""
-        self._refuse(QUERY, error)
-
-    def end(self, last_words: bytes) -> None:
-        """End the conversation."""
-        if self.phase is Phase.ENDED:
-            return
-        self.phase = Phase.ENDED
-        self.inbox.clear()
-        self._current = None
-        if last_words:
-            self.line.write(last_words)
-        self._drop_upstream()
-        self.line.hang_up()
-
-    def gone(self) -> None:
-        """The client is gone: nothing that it began goes on."""
-        self.phase = Phase.ENDED
-        self.inbox.clear()
-        self._drop_upstream()
-
-    def _drop_upstream(self) -> None:
-        upstream, self.upstream = self.upstream, None
-        self._out.clear()
-        if upstream is None:
-            return
-        upstream.attach(None)
-        upstream.resume()
-        if (
-            self.relay.expected
-            or self.relay.status != backend.IDLE
-            or self.relay.unsynced
-            or not upstream.between_messages
-        ):
-            upstream.abort()
-        elif self.pinned:
-            upstream.dirty = True
-        self.pool.give(self._holder, upstream)
-
-    # What the relay tells.
-
-    def hear(self, parts: list[bytes]) -> None:
-        """Bytes for the client."""
-        for part in parts:
-            self.line.write(part)
-
-    def ended(self, status: int) -> None:
-        """The server is ready again."""
-        self.turns, self.ending = self.turns + 1, None
-        if status == backend.IDLE:
-            self.portals.clear()
-        if not self.relay.expected:
-            self.again.settled(status)
-
-    def completed(self, tag: bytes) -> None:
-        """A statement is done."""
-        self.turns += 1
-        self.again.completed(tag)
-        if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
-            self.statements.clear()
-            if self.upstream is not None:
-                self.upstream.forget_statements()
-
-    def copies_in(self) -> None:
-        """The server waits for what is copied in."""
-        self.phase = Phase.COPYING
-
-    def fatal(self, diagnostics: backend.Diagnostics) -> bytes:
-        """The server ends the connection."""
-        self.phase = Phase.ENDED
-        return answers.of_server(diagnostics, "")
-
-    def rights_changed(self, expectation: Expectation) -> bool:
-        """The caller's rights changed before this was run."""
-        self.way.refresh()
-        self.tables.forget()
-        return self.again.prepare(expectation)
-
-    def skips(self) -> None:
-        """The server skips all up to the next Sync."""
-        self.phase = Phase.SKIPPING
-
-    def settled(self) -> None:
-        """All that came so far is passed on: what nothing keeps on its connection gives it back."""
-        if self.relay.expected:
-            return
-        if self.again.wanted:
-            if self._task is None:
-                self._stall(self.again.run())
-            return
-        if self.relay.status != backend.IDLE or self.relay.unsynced:
-            return
-        upstream = self.upstream
-        if upstream is None or self.pinned or self._out or self._current or self.inbox or self._task is not None:
-            return
-        if not upstream.between_messages:
-            return
-        upstream.attach(None)
-        self.upstream = None
-        self.pool.give(self._holder, upstream)
-
-    def lost(self) -> None:
-        """The connection to the server is gone."""
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
-            self.pool.give(self._holder, upstream)
-        if self.phase is Phase.ENDED:
-            self.line.hang_up()
-        else:
-            self.end(answers.fatal("the connection to the server was lost; connect again", "57P01"))

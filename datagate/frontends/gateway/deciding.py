@@ -13,10 +13,12 @@ from datagate.errors import (
     SeveralStatements,
 )
 from datagate.frontends.gateway.local import Local, read_local
+from datagate.frontends.gateway.plans import Asked
 from datagate.frontends.gateway.pool import asked
 from datagate.frontends.gateway.prepared import Portal, shown_name
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.phases import Phase
+from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import Sendable
 from datagate.frontends.gateway.speech import Several, Speech
 from datagate.frontends.gateway.upstream import Upstream, profile_change
@@ -35,6 +37,10 @@ class Deciding(Speech):
         if kind in (QUERY, PARSE):
             text = decoded(message if kind == QUERY else message.text)
             if text is not None and text.strip(_WHITE):
+                if kind == QUERY and self._decision is None and self.read_by_settled:
+                    planning = self._needs_plan(message, text)
+                    if planning is not None:
+                        return planning
                 wait = self._needs_decision(text, assuming=True)
                 if wait is not None:
                     return wait
@@ -62,7 +68,7 @@ class Deciding(Speech):
         forgotten = _DEALLOCATE.fullmatch(text)
         if forgotten is not None and self._forgotten(forgotten[1] or forgotten[2].lower()):
             # Prepared by the protocol: known to us by that name, and to the server by another.
-            self._decision = Several(((text, backend.command_complete("DEALLOCATE")),))
+            self._decision = Several(((text, backend.command_complete("DEALLOCATE"), None),))
             return None
         local = read_local(text)
         if local is not None:
@@ -70,8 +76,29 @@ class Deciding(Speech):
             return None
         if not self.way.knows(text, assuming=assuming):
             return self._decide_elsewhere(text, assuming=assuming)
-        self._decision = self.way.decide(text, assuming=assuming)
+        self._decision, self._run = self.way.decide(text, assuming=assuming), self.way.run
         return None
+
+    def _needs_plan(self, message: bytes, text: str) -> Coroutine[Any, Any, None] | None:
+        """Take the plan of a text that comes again, or have one made."""
+        found = self.way.plan(message) if not self.way.waits else None
+        if found is None:
+            wanted = self.way.plans.wanted(message)
+            return self._decide_planned(wanted, text) if wanted is not None else None
+        try:
+            self._run = self.way.repeat(found[0])
+            if self._run is not None:
+                self._run.keep()
+        except DatagateError as error:
+            self._decision = error
+        else:
+            self._decision, self._planned = found[0].sendable, found
+        return None
+
+    async def _decide_planned(self, asked: Asked, text: str) -> None:
+        self._decision, plan = await self.way.decide_planned(asked, text)
+        self._run = self.way.run
+        self._planned = (plan, asked.values) if plan is not None else None
 
     def _forgotten(self, name: str) -> bool:
         found = self.statements.pop(name.encode(), None)
@@ -79,23 +106,24 @@ class Deciding(Speech):
 
     async def _decide_elsewhere(self, text: str, *, assuming: bool) -> None:
         self._decision = await self.way.decide_elsewhere(text, assuming=assuming)
+        self._run = self.way.run
 
     async def _decide_several(self, texts: Sequence[str]) -> None:
         """Admit all statements of a text before the first is sent; one that is refused refuses all."""
-        statements: list[tuple[str, Sendable | bytes]] = []
+        statements: list[tuple[str, Sendable | bytes, Run | None]] = []
         for text in texts:
             local = read_local(text)
             found = local.checked(self.way) if local is not None else None
             if isinstance(found, Local):
                 described = found.description(b"") if found.value is None else b""
-                statements.append((text, described + found.run(self.way)))
+                statements.append((text, described + found.run(self.way), None))
                 continue
             decision = found or await self.way.decide_elsewhere(text, assuming=True)
             if not isinstance(decision, Sendable) or decision.own:
                 missing = ProgrammingError("there is no parameter $1", sqlstate="42P02")
                 self._decision = decision if isinstance(decision, DatagateError) else missing
                 return
-            statements.append((text, decision))
+            statements.append((text, decision, self.way.run))
         self._decision = Several(tuple(statements))
 
     def _lasts(self, portal: bytes) -> bool:
@@ -123,8 +151,8 @@ class Deciding(Speech):
         if prepared is None or not prepared.asked.strip(_WHITE):
             return None
         if self._decision is None and prepared.era is not None and prepared.era == self.way.era:
-            self._decision = prepared.statement
-            prepared.era = None
+            self._decision, self._run = prepared.statement, prepared.run
+            prepared.era = prepared.run = None
         wait = self._needs_decision(prepared.asked, assuming=True)
         if wait is None and isinstance(self._decision, Sendable):
             sendable = self._decision
@@ -136,7 +164,7 @@ class Deciding(Speech):
 
     def attach(self) -> Coroutine[Any, Any, None] | None:
         """Get a connection to the server: at once, or by waiting."""
-        self._holder = str(self.way.caller.actor.id)
+        self._holder = self.way.holder
         upstream = self.pool.take_nowait(self._holder, self.profile)
         if upstream is None:
             return self._wait_for_upstream()

@@ -16,6 +16,7 @@ class Measures:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # ``repeated`` is counted for each statement, and told when somebody asks: a counter takes a lock.
         self._admitted = Counter(
             "datagate_statements", "Statements that the gate let through", ["known"], registry=self.registry
         )
@@ -36,16 +37,27 @@ class Measures:
         self.changed = Counter(
             "datagate_rights_changed", "Statements that met a change of rights", registry=self.registry
         )
+        self._revoking = Histogram(
+            "datagate_revocation_seconds",
+            "From when the end of rights was heard of to the end of a statement that ran under them",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._known = self._admitted.labels("yes")
+        self.repeated = 0
         self._new = self._admitted.labels("no")
 
     def admitted(self, seconds: float | None) -> None:
         """A statement passed; ``seconds``: how long it took where it was not known yet."""
         if seconds is None:
-            self._known.inc()
+            self.repeated += 1
         else:
             self._new.inc()
             self._rewriting.observe(seconds)
+
+    def revoked(self, seconds: float) -> None:
+        """A running statement was ended, since its rights had ended."""
+        self._revoking.observe(seconds)
 
     def refused(self, sqlstate: str) -> None:
         """A statement was refused."""
@@ -72,4 +84,6 @@ class Measures:
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
+        repeated, self.repeated = self.repeated, 0
+        self._known.inc(repeated)
         return generate_latest(self.registry)

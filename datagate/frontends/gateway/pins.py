@@ -16,6 +16,14 @@ _LEAVES_NOTHING = re.compile(
 )
 
 
+_CHANGES_SETTINGS = re.compile(r"(?:SET|RESET|DISCARD)\b", re.IGNORECASE)
+
+
+def changes_settings(sendable: Sendable) -> bool:
+    """Whether literals may be read in another way from this statement on, or until its transaction ends."""
+    return sendable.admitted.kind.name == "SESSION" and _CHANGES_SETTINGS.match(sendable.admitted.text) is not None
+
+
 def pins(sendable: Sendable) -> bool:
     """Whether the session has to keep its connection from this statement on."""
     if sendable.admitted.kind.name == "QUERY":

@@ -287,7 +287,12 @@ class _Asker:
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.rows_pass = False
         self.rows_seen = False
+        self.awaits = False
         self._failed = False
+
+    def at_once(self, data: bytes) -> bool:  # noqa: ARG002 - nothing is awaited so
+        """Nothing is taken so."""
+        return False
 
     def message(self, kind: int, data: bytes, start: int, end: int) -> bool:
         """Note errors, and the end."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datagate.errors import ProgrammingError
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.protocol import frontend
+from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import Sendable, Types
 
 
@@ -14,7 +15,8 @@ from datagate.frontends.gateway.sending import Sendable, Types
 class Prepared:
     """A client's prepared statement: it outlives the upstream connection that it was first parsed on.
 
-    ``era``: the way's when it was admitted, while it has not run yet; its first run takes over that decision.
+    ``era``: the way's when it was admitted, while it has not run yet; its first run takes over that decision, and
+    ``run``. ``read_by``: the settings of the session when it was prepared, by which its literals are read.
     """
 
     name: bytes
@@ -22,6 +24,8 @@ class Prepared:
     types: Types
     statement: Sendable | Local
     era: object = None
+    read_by: object = None
+    run: Run | None = None
 
 
 @dataclass(slots=True)
@@ -37,6 +41,7 @@ class Portal:
     statement: Sendable | Local
     pledged: bool = False
     held: bool = False
+    run: Run | None = None
 
 
 def shown_name(name: bytes) -> str:

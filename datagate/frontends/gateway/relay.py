@@ -6,14 +6,16 @@ all up to the next Sync, as it does on the server (PostgreSQL manual, 55.2.3).
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 
-from datagate.errors import OperationalError
+from datagate.errors import AuditUnavailable, OperationalError
 from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.prepared import Portal
 from datagate.frontends.gateway.protocol import backend
+from datagate.frontends.gateway.runs import Run
 
 
 class Step(IntEnum):
@@ -30,6 +32,7 @@ class Step(IntEnum):
     SAY = 9
     POISON = 10
     DESCRIBE_SIMPLE = 11
+    AT_ONCE = 12
 
 
 class Expectation:
@@ -37,10 +40,11 @@ class Expectation:
 
     ``shown``: whether the client gets it. ``asked``: the caller's text. ``own``: how many parameters are the caller's.
     ``undo``: what to do where it never happens. ``say``: bytes of our own (SAY, POISON). ``portal``: what an Execute or
-    Bind runs, where it may be run again.
+    Bind runs, where it may be run again. ``run``: the run of a statement that this ends. ``learns``: told the
+    description of the rows.
     """
 
-    __slots__ = ("asked", "own", "portal", "rows_shown", "say", "shown", "step", "undo")
+    __slots__ = ("asked", "learns", "own", "portal", "rows_shown", "run", "say", "shown", "step", "undo")
 
     def __init__(
         self,
@@ -53,6 +57,8 @@ class Expectation:
         undo: Callable[[], None] | None = None,
         portal: Portal | None = None,
         rows_shown: bool = True,
+        run: Run | None = None,
+        learns: Callable[[bytes], None] | None = None,
     ) -> None:
         self.step = step
         self.shown = shown
@@ -62,9 +68,12 @@ class Expectation:
         self.undo = undo
         self.portal = portal
         self.rows_shown = rows_shown
+        self.run = run
+        self.learns = learns
 
 
 SYNC_SHOWN = Expectation(Step.SYNC)
+_PLAN_CHANGED = "0A000"
 SYNC_HIDDEN = Expectation(Step.SYNC, shown=False)
 
 _ENDS = {
@@ -78,6 +87,7 @@ _ENDS = {
     Step.SYNC: frozenset((backend.READY,)),
     Step.SIMPLE: frozenset((backend.READY,)),
     Step.POISON: frozenset[int](),
+    Step.AT_ONCE: frozenset[int](),
 }
 _COPY_STEPS = frozenset((backend.COPY_OUT, backend.COPY_IN, backend.COPY_DONE))
 _BETWEEN = {
@@ -131,6 +141,17 @@ class Hearer:
         """All that came so far is passed on."""
         raise NotImplementedError
 
+    def answered(self, head: Expectation, data: bytes, tag: int) -> None:
+        """The whole answer to what was expected at once came; ``tag``: where its CommandComplete begins, 0: not whole.
+
+        The end of a run that waits is waited for first; what is not whole comes again when that is done.
+        """
+        raise NotImplementedError
+
+    def stale(self, expectation: Expectation) -> bool:
+        """What was prepared upstream is out of date; whether it is run again."""
+        raise NotImplementedError
+
     def lost(self) -> None:
         """The connection is gone."""
         raise NotImplementedError
@@ -153,6 +174,7 @@ class Relay:
         self.rows_pass = True
         self.rows_seen = False
         self.unsynced = False
+        self.awaits = False
         self.known: dict[bytes, bytes] = {}
 
     def expect(self, expectation: Expectation) -> None:
@@ -166,7 +188,40 @@ class Relay:
             self.rows_pass = expectation.rows_shown and expectation.shown
         self.expected.append(expectation)
 
+    def expect_at_once(self, head: Expectation) -> None:
+        """Await the answer to Bind, Execute and Sync: in one piece, or else as :meth:`spread` has it."""
+        self.expected.append(head)
+        self.awaits = True
+        self.rows_pass = False
+
+    def spread(self) -> None:
+        """Await what is awaited at once one by one: Bind, what is said between, Execute, Sync."""
+        head = self.expected.popleft()
+        say, run, asked = Expectation(Step.SAY, say=head.say), head.run, head.asked
+        bind = Expectation(Step.BIND, shown=head.shown, asked=asked, portal=head.portal, learns=head.learns)
+        execute = Expectation(Step.EXECUTE, asked=asked, rows_shown=head.rows_shown, run=run, portal=head.portal)
+        self.expected.extendleft((SYNC_SHOWN, execute, say, bind))
+
     # What the connection calls.
+
+    def at_once(self, data: bytes) -> bool:
+        """Take a whole answer to what was sent at once; False where it is to be cut into messages."""
+        self.awaits = False
+        head = self.expected[0]
+        tag = backend.whole_answer(data)
+        run = head.run
+        if run is not None and run.waits:
+            self._client.answered(head, data, tag)
+            return True
+        if tag:
+            self.expected.popleft()
+            self.status = data[-1]
+            self._client.answered(head, data, tag)
+            return True
+        if run is not None:
+            run.keep()
+        self.spread()
+        return False
 
     def message(self, kind: int, data: bytes, start: int, end: int) -> bool | bytes:
         """Judge a message; see `upstream.Listener`."""
@@ -201,20 +256,34 @@ class Relay:
         else:
             self.rows_pass = True
         if kind == backend.READY:
-            if end - start != len(backend.ready(0)):
-                raise OperationalError("the server sent a malformed message")
             self.status = data[start + 5]
             self._client.ended(self.status)
         self.rows_seen = False
-        if not head.shown or (kind == backend.NO_DATA and head.step is Step.DESCRIBE_SIMPLE):
+        if head.run is not None:
+            self._ran(head, kind, data, start, end)
+        if not head.shown:
             return False
+        if head.learns is not None and kind in (backend.ROW_DESCRIPTION, backend.NO_DATA):
+            head.learns(data[start:end])
         if kind == backend.ROW_DESCRIPTION:
             if head.rows_shown:
                 return self._tables.filtered(data[start + 5 : end])
             return False if head.step is Step.DESCRIBE_SIMPLE else backend.NO_DATA_MESSAGE
+        if kind == backend.NO_DATA and head.step is Step.DESCRIBE_SIMPLE:
+            return False
         if kind == backend.COMMAND_COMPLETE:
             self._client.completed(data[start + 5 : end - 1])
         return True
+
+    @staticmethod
+    def _ran(head: Expectation, kind: int, data: bytes, start: int, end: int) -> None:
+        """Count what a run gave."""
+        if head.run is None:
+            return
+        if kind == backend.COMMAND_COMPLETE:
+            head.run.completed(data[start + 5 : end - 1])
+        elif kind == backend.PORTAL_SUSPENDED:
+            head.run.suspended(head.own)
 
     def _say(self) -> None:
         while self.expected and self.expected[0].step is Step.SAY:
@@ -223,6 +292,8 @@ class Relay:
 
     def _between(self, head: Expectation, kind: int, data: bytes, start: int, end: int) -> bool | bytes:
         """A message that others follow for the same expectation."""
+        if head.run is not None:
+            self._ran(head, kind, data, start, end)
         if kind == backend.COPY_IN:
             self._client.copies_in()
         if not head.shown or (kind == backend.ROW_DESCRIPTION and not head.rows_shown):
@@ -245,7 +316,10 @@ class Relay:
         self._client.failed()
         head = self.expected[0]
         changed = diagnostics.get("C") == answers.RIGHTS_CHANGED
+        self._failed(answers.CHANGED_STATE if changed else diagnostics.get("C"))
         if changed and self._client.rights_changed(head):
+            return False
+        if diagnostics.get("C") == _PLAN_CHANGED and head.learns is not None and self._client.stale(head):
             return False
         if head.step is not Step.SIMPLE:
             self._skip()
@@ -254,6 +328,22 @@ class Relay:
         if not head.shown and head.step is Step.SIMPLE:
             raise OperationalError("the server refused the settings of the session")
         return self._client.instead(diagnostics) or answers.of_server(diagnostics, head.asked)
+
+    def _failed(self, sqlstate: str | None) -> None:
+        """All that the server skips has ended, too."""
+        for each in self.expected:
+            if each.step is Step.SYNC:
+                return
+            if each.run is not None:
+                each.run.failed(sqlstate)
+
+    def broken_off(self) -> None:
+        """Nothing that is expected will come."""
+        for each in self.expected:
+            # One that waits is being written; how it ended is not known.
+            if each.run is not None and not each.run.waits:
+                with contextlib.suppress(AuditUnavailable):
+                    each.run.failed("08006")
 
     def _skip(self) -> None:
         """Drop what the server skips."""

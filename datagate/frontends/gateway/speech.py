@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol
 
 from datagate.errors import (
@@ -19,18 +20,21 @@ from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.limits import Meter
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.patience import State
-from datagate.frontends.gateway.pins import pins
+from datagate.frontends.gateway.pins import changes_settings, pins
+from datagate.frontends.gateway.plans import Plan, Values
 from datagate.frontends.gateway.pool import Pool
 from datagate.frontends.gateway.prepared import Portal, Prepared
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.frames import Frame
 from datagate.frontends.gateway.protocol.phases import Phase
 from datagate.frontends.gateway.relay import SYNC_SHOWN, Expectation, Hearer, Relay, Step
+from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import BLANK, Sendable
 from datagate.frontends.gateway.upstream import Profile, Upstream
 from datagate.frontends.gateway.way import Decision, Way
 
 POISON_PORTAL = b"refused by datagate"
+SETTINGS = count(1)
 _NO_PARAMETERS = frontend.Bind(b"", b"", (), (), b"\0\0")
 _DESCRIBE_UNNAMED = frontend.describe(frontend.PORTAL, b"")
 _EXECUTE_UNNAMED = frontend.execute(b"", 0)
@@ -40,7 +44,7 @@ _EXECUTE_UNNAMED = frontend.execute(b"", 0)
 class Several:
     """The statements of one text with what is sent for each; bytes: what the gateway itself answers."""
 
-    statements: tuple[tuple[str, Sendable | bytes], ...]
+    statements: tuple[tuple[str, Sendable | bytes, Run | None], ...]
 
 
 class Line(Protocol):
@@ -52,6 +56,9 @@ class Line(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
+
+    def cancel(self, error: DatagateError) -> None:
+        """End what the client runs, for this reason."""
 
     def hang_up(self) -> None:
         """Send what is written, and close."""
@@ -85,9 +92,14 @@ class Speech(Hearer):
         self.pinned = False
         self.turns = 0
         self.ending: DatagateError | None = None
+        # What literals are read by: a profile, or a number of its own for each time that the session changed something.
+        self.read_by: object = tuple(profile.items())
+        self.read_by_settled = True
         self._holder = ""
         self._current: tuple[int, Any] | None = None
         self._decision: Decision | Local | Several | None = None
+        self._run: Run | None = None
+        self._planned: tuple[Plan, Values] | None = None
         self._pledged = False
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
@@ -122,21 +134,21 @@ class Speech(Hearer):
             raise InternalError("nothing can be sent without a connection to the server")
         return self.upstream
 
-    def send_query(self, text: str, sendable: Sendable, *, described: bool = False) -> None:
+    def send_query(self, text: str, sendable: Sendable, run: Run | None, *, described: bool = False) -> None:
         """Run a simple query: as it is, or, where the policy has values in it, by the extended protocol."""
         relay, out = self.relay, self._out
         self._note(sendable)
         if not sendable.values:
             out.append(frontend.query(sendable.text))
-            relay.expect(Expectation(Step.SIMPLE, asked=text, rows_shown=sendable.admitted.shows_rows))
+            relay.expect(Expectation(Step.SIMPLE, asked=text, rows_shown=sendable.admitted.shows_rows, run=run))
             return
         if sendable.own:
             self._refuse(frontend.QUERY, ProgrammingError("there is no parameter $1", sqlstate="42P02"))
             return
-        self._send_unnamed(text, sendable, described=described)
+        self._send_unnamed(text, sendable, run, described=described)
         self.send_sync()
 
-    def _send_unnamed(self, text: str, sendable: Sendable, *, described: bool) -> None:
+    def _send_unnamed(self, text: str, sendable: Sendable, run: Run | None, *, described: bool) -> None:
         """One statement of a simple query, by the extended protocol."""
         relay, shown = self.relay, sendable.admitted.shows_rows
         self.held.unnamed = None
@@ -146,23 +158,23 @@ class Speech(Hearer):
         relay.expect(Expectation(Step.PARSE, shown=False, asked=text))
         relay.expect(Expectation(Step.BIND, shown=False, asked=text))
         relay.expect(Expectation(Step.DESCRIBE_SIMPLE, shown=not described, asked=text, rows_shown=shown))
-        relay.expect(Expectation(Step.EXECUTE, asked=text, rows_shown=shown))
+        relay.expect(Expectation(Step.EXECUTE, asked=text, rows_shown=shown, run=run))
 
     def _send_several(self, several: Several) -> None:
         """The statements of one simple query: all take effect, or none, as the server has it."""
-        for text, statement in several.statements:
+        for text, statement, run in several.statements:
             self.begins(None, BLANK)
             if isinstance(statement, bytes):
                 self._say(statement)
             else:
                 self._note(statement)
-                self._send_unnamed(text, statement, described=False)
+                self._send_unnamed(text, statement, run, described=False)
         self.send_sync()
 
     def prepare(self, prepared: Prepared, sendable: Sendable, *, shown: bool, undo: Any = None) -> bytes:
         """Have a statement prepared upstream, where it is not; its name there."""
         upstream = self.held
-        key = (sendable.text, prepared.types)
+        key = (sendable.text, prepared.types, prepared.read_by if self.read_by_settled else self.read_by)
         if not prepared.name:
             if not shown and upstream.unnamed == key:
                 return b""
@@ -174,14 +186,15 @@ class Speech(Hearer):
                 upstream.prepared.move_to_end(key)
                 if shown:
                     self._say(backend.PARSE_COMPLETE_MESSAGE, undo=undo)
-                return known
-            name = upstream.name_for(key)
+                return known.name
+            name = upstream.name_for(key).name
             for surplus in upstream.surplus():
                 self._out.append(frontend.close(frontend.STATEMENT, surplus))
                 self.relay.expect(Expectation(Step.CLOSE, shown=False))
 
         def never() -> None:
-            if upstream.prepared.get(key) == name:
+            kept = upstream.prepared.get(key)
+            if kept is not None and kept.name == name:
                 del upstream.prepared[key]
             upstream.unnamed = None
             if undo is not None:
@@ -207,7 +220,8 @@ class Speech(Hearer):
         """Run a portal upstream."""
         asked = portal.prepared.asked
         self._out.append(frontend.execute(name, rows))
-        what = Expectation(Step.EXECUTE, asked=asked, own=rows, portal=portal, rows_shown=_shows(portal))
+        shown, run = _shows(portal), portal.run
+        what = Expectation(Step.EXECUTE, asked=asked, own=rows, portal=portal, rows_shown=shown, run=run)
         self.relay.expect(what)
 
     def send_hidden(self, query: bytes) -> None:
@@ -230,7 +244,7 @@ class Speech(Hearer):
         Where something is under way or a transaction is open, the server is made to fail in our place.
         """
         told = answers.of_error(error)
-        self._decision = None
+        self._decision = self._planned = None
         if self.upstream is None:
             self.line.write(told)
             if kind != frontend.QUERY:
@@ -254,6 +268,8 @@ class Speech(Hearer):
         """What the statement leaves behind on its connection."""
         if pins(sendable):
             self.pinned = True
+        if changes_settings(sendable):
+            self.read_by, self.read_by_settled = next(SETTINGS), False
 
     def flush(self) -> None:
         """Send what is written for the server."""

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from struct import Struct
 from types import MappingProxyType
 from typing import Protocol
 
 from datagate.errors import DatagateError, OperationalError
-from datagate.frontends.gateway.protocol import frontend
+from datagate.frontends.gateway.protocol import backend, frontend
 
 _LENGTH = Struct("!I").unpack_from
 _HEADER = 5
+_READY_SIZE = 6
 _ROWS = frozenset(b"Dd")
 _LONGEST = 16 * 1024 * 1024  # of a message that is not a row
 KEPT_STATEMENTS = 200
+_CHANCE = secrets.token_hex(6).encode()
 
-Key = tuple[bytes, tuple[int, ...]]
-"""What a prepared statement upstream is known by: its text and its parameters' types."""
+Key = tuple[bytes, tuple[int, ...], object]
+"""What a prepared statement upstream is known by: its text, its parameters' types, and the settings it was read under.
+
+Literals in a text (a time without a zone, a date) are read by the settings of the moment.
+"""
+
+
+@dataclass(slots=True)
+class Kept:
+    """A prepared statement upstream: its name, and the descriptions of its rows that came, by the formats asked for.
+
+    They stay as they are: where a table's columns change, the server refuses the statement (0A000).
+    """
+
+    name: bytes
+    descriptions: dict[bytes, bytes] = field(default_factory=dict)
+
+
 Profile = Mapping[str, str]
 """The settings that a client asked for."""
 PLAIN: Profile = MappingProxyType({})
@@ -30,6 +50,10 @@ class Listener(Protocol):
 
     rows_pass: bool
     rows_seen: bool
+    awaits: bool
+
+    def at_once(self, data: bytes) -> bool:
+        """Take a whole answer to what :attr:`awaits` one, if it is no more and no less."""
 
     def message(self, kind: int, data: bytes, start: int, end: int) -> bool | bytes:
         """Judge a message: True to pass it on as it is, False to drop it, bytes to pass in its place."""
@@ -56,7 +80,7 @@ class Upstream(asyncio.Protocol):
         self.parameters = parameters
         self.host = host
         self.profile: Profile = PLAIN
-        self.prepared: OrderedDict[Key, bytes] = OrderedDict()
+        self.prepared: OrderedDict[Key, Kept] = OrderedDict()
         self.unnamed: Key | None = None
         self.closed = False
         self.dirty = False
@@ -68,6 +92,7 @@ class Upstream(asyncio.Protocol):
         self._listener: Listener | None = None
         self._buffer = b""
         self._passing = 0
+        self._held_back: list[bytes] | None = None
         self._transport: asyncio.Transport | None = None
         self.on_lost: list[Callable[[Upstream], None]] = []
 
@@ -84,7 +109,12 @@ class Upstream(asyncio.Protocol):
         if listener is None:
             self._unasked(data)
             return
+        if self._held_back is not None:
+            self._held_back.append(data)
+            return
         try:
+            if listener.awaits and listener.at_once(data):
+                return
             self._cut(data, listener)
         except DatagateError:
             # The server does not keep to the protocol, or refuses what the gateway itself asked for.
@@ -121,7 +151,7 @@ class Upstream(asyncio.Protocol):
                     self.abort()
                     return
                 break
-            if end - at < _HEADER:
+            if end - at < _HEADER or (kind == backend.READY and end - at != _READY_SIZE):
                 self.abort()
                 return
             verdict = listener.message(kind, data, at, end)
@@ -195,6 +225,18 @@ class Upstream(asyncio.Protocol):
             raise OperationalError("the connection to the server is lost")
         self._transport.write(data)
 
+    def hold_back(self, data: bytes) -> None:
+        """Pass nothing on, from this data on, until :meth:`let_go`."""
+        self._held_back = [data]
+        self.pause()
+
+    def let_go(self, *, dropped: bool = False) -> None:
+        """Pass on what was held back, or drop the first of it, which was taken as a whole answer."""
+        held, self._held_back = self._held_back or [], None
+        self.resume()
+        for data in held[1:] if dropped else held:
+            self.data_received(data)
+
     def pause(self) -> None:
         """Read no more until :meth:`resume`."""
         if self._transport is not None and not self.closed:
@@ -205,17 +247,17 @@ class Upstream(asyncio.Protocol):
         if self._transport is not None and not self.closed:
             self._transport.resume_reading()
 
-    def name_for(self, key: Key) -> bytes:
-        """A fresh name for a statement that is about to be prepared here."""
+    def name_for(self, key: Key) -> Kept:
+        """A statement that is about to be prepared here, under a name that nobody can guess, and so deallocate."""
         self._names += 1
-        name = self.prepared[key] = b"dg%d" % self._names
-        return name
+        kept = self.prepared[key] = Kept(b"dg%b_%d" % (_CHANCE, self._names))
+        return kept
 
     def surplus(self) -> list[bytes]:
         """Names of statements that were not used for long, and are forgotten now; close them."""
         names = []
         while len(self.prepared) > KEPT_STATEMENTS:
-            names.append(self.prepared.popitem(last=False)[1])
+            names.append(self.prepared.popitem(last=False)[1].name)
         return names
 
     def forget_statements(self) -> None:

@@ -16,8 +16,11 @@ from typing import Protocol
 from datagate.errors import DatagateError
 from datagate.frontends.gateway.identity import WISHES, Identity
 from datagate.frontends.gateway.measures import Measures
+from datagate.frontends.gateway.plans import Asked, Plan, Plans, Values, types_of
+from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import Sendable
-from datagate.gate import Gate, GateSession, StatementKind
+from datagate.frontends.gateway.settling import Settling
+from datagate.gate import Flight, Gate, GateSession, Recorded, StatementKind
 from datagate.model.caller import Caller
 
 FRONTEND = "gateway"
@@ -47,6 +50,7 @@ class Way:
         executor: Where slow work happens.
         client: The address that the client comes from.
         measures: What is counted.
+        settling: Waits for records.
 
     Raises:
         Refused: The wishes are not permitted to this login.
@@ -60,6 +64,7 @@ class Way:
         executor: Executor,
         client: str,
         measures: Measures,
+        settling: Settling,
     ) -> None:
         self._gates = gates
         self._identity, self._wishes = identity.settled(wishes)
@@ -68,9 +73,36 @@ class Way:
         self._measures = measures
         self.caller: Caller = self._identity.choose(self._wishes)
         self._gate = gates.current
+        self.holder = str(self.caller.actor.id)
         self._session: GateSession = self._gate.session(self.caller, frontend=FRONTEND, client=self._client)
         self._kept: dict[tuple[str, bool], Sendable] = {}
         self._quick: set[str] = set()
+        self._flight: Flight | None = None
+        self._watched = True
+        self._former: list[GateSession] = []
+        self.run: Run | None = None
+        self.plans = Plans()
+        self.settling = settling
+
+    def flies(self, flight: Flight) -> None:
+        """Have what runs on a connection cancelled when rights end, until :meth:`leave`."""
+        self._flight = flight
+        self._watched = False
+
+    def _watch(self) -> None:
+        """Watch the connection, which may have to be waited for unless changes are heard of already."""
+        if self._flight is not None and not self._watched:
+            self._session.watch(self._flight)
+            self._watched = True
+        former, self._former = self._former, []
+        for each in former:
+            each.leave()
+
+    def leave(self) -> None:
+        """The client is gone."""
+        self._flight, self._watched = None, True
+        for each in (*self._former, self._session):
+            each.leave()
 
     def check_wish(self, name: str, value: str) -> None:
         """Refused where :meth:`wish` would be."""
@@ -85,6 +117,7 @@ class Way:
         wishes = {**self._wishes, name: value}
         self.caller = self._identity.choose(wishes)
         self._wishes = wishes
+        self.holder = str(self.caller.actor.id)
         self._renew()
 
     def shown(self, name: str) -> str:
@@ -97,11 +130,16 @@ class Way:
         }
         return values.get(name, self._wishes.get(name, ""))
 
+    def revoked(self, seconds: float) -> None:
+        """A running statement was ended, so long after the end of its rights was heard of."""
+        self._measures.revoked(seconds)
+
     def refresh(self) -> None:
         """The caller's rights changed."""
         self._measures.changed.inc()
         self._session.refresh()
         self._kept.clear()
+        self.plans.forget()
 
     @property
     def era(self) -> object:
@@ -114,13 +152,86 @@ class Way:
         """Whether the gate's answer is at hand."""
         if self._gate is not self._gates.current:
             self._renew()
-        return (text in self._quick or (text, assuming) in self._kept) and self._gate.state_within
+        if not self._watched:
+            if not self._session.hears:
+                return False
+            self._watch()
+        if self._session.waits:
+            return False
+        if self._session.known(text, assuming=assuming) is not None:
+            return True
+        return text in self._quick and self._session.standing is not None
 
-    def decide(self, text: str, *, assuming: bool) -> Decision:
-        """Have a statement admitted; what is wrong with it is returned, for it is told when it is its turn."""
+    def plan(self, text: bytes) -> tuple[Plan, Values] | None:
+        """What is sent for a text, where that is made ready, good by now, and can be recorded without waiting."""
+        if self._gate is not self._gates.current:
+            self._renew()
+        standing = self._session.standing if self._watched else None
+        if standing is None:
+            return None
+        found = self.plans.find(text)
+        if found is None:
+            return None
+        plan = found[0]
+        if plan.standing is not standing:
+            self.plans.forget()
+            return None
+        return found if plan.known.record.reads_only or not self._session.waits else None
+
+    @property
+    def waits(self) -> bool:
+        """Whether recording waits for a disk or a server."""
+        return self._session.waits
+
+    def repeat(self, plan: Plan) -> Run | None:
+        """Have a plan's statement recorded once more; its run, where it is recorded how statements end.
+
+        Raises:
+            AuditUnavailable: It cannot be recorded.
+        """
+        session = self._session
+        self._measures.repeated += 1
+        recorded = session.repeat(plan.known, ahead=True)
+        if recorded is None or not session.completes:
+            return None
+        return Run(session, recorded, waits=session.waits)
+
+    async def decide_planned(self, asked: Asked, text: str) -> tuple[Decision, Plan | None]:
+        """Have a text admitted with its numbers as parameters, and made ready; or as it is, where that does not go."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._decide_planned, asked, text)
+
+    def _decide_planned(self, asked: Asked, text: str) -> tuple[Decision, Plan | None]:
+        if asked.values:
+            try:
+                self._session.explain(asked.text)
+            except DatagateError:
+                # Told of the caller's own text, below.
+                self.plans.reject(asked)
+        if self.plans.rejects(asked):
+            return self.decide(text, assuming=True), None
+        decision = self.decide(asked.text, assuming=True, asked=text)
+        known = self._session.known(asked.text)
+        if known is None or not isinstance(decision, Sendable):
+            self.plans.reject(asked)
+            return (decision if not asked.values else self.decide(text, assuming=True)), None
+        plan = Plan(known, self._session.standing, decision, types_of(asked.values))
+        if self.plans.keep(asked, plan):
+            return decision, plan
+        return self.decide(text, assuming=True), None
+
+    def decide(self, text: str, *, assuming: bool, asked: str | None = None) -> Decision:
+        """Have a statement admitted; what is wrong with it is returned, for it is told when it is its turn.
+
+        :attr:`run` is then the run that begins with it, where it is recorded how statements end. ``asked``: the
+        caller's own text, where that is another.
+        """
         begun = perf_counter()
+        self.run = None
         try:
-            admitted = self._session.admit(text, assuming=assuming)
+            self._watch()
+            admitted = self._session.admit(text, assuming=assuming, asked=asked)
+            self.run = self._begun(self._session.recorded)
             kept = self._kept.get((text, assuming))
             if kept is not None and kept.admitted is admitted:
                 self._measures.admitted(None)
@@ -138,6 +249,9 @@ class Way:
         elif _QUICK.match(admitted.text):
             self._quick.add(text)
         return sendable
+
+    def _begun(self, recorded: Recorded) -> Run | None:
+        return Run(self._session, recorded) if recorded is not None and self._session.completes else None
 
     def failed(self) -> None:
         """The server failed something: no cursor is taken for closed that might still be open."""
@@ -183,7 +297,10 @@ class Way:
             self._gate.session(self.caller, frontend=FRONTEND, client=self._client),
         )
         self._session.inherit(former)
+        self._former.append(former)
+        self._watched = self._flight is None
         self._kept.clear()
+        self.plans.forget()
 
 
 def wishes_among(parameters: Mapping[str, str]) -> dict[str, str]:

@@ -31,6 +31,7 @@ from datagate.frontends.gateway.measures import Measures
 from datagate.frontends.gateway.pool import Pool, PoolLimits
 from datagate.frontends.gateway.protocol import frontend
 from datagate.frontends.gateway.protocol.startup import Cancel, Startup
+from datagate.frontends.gateway.settling import Settling
 from datagate.frontends.gateway.target import ALPN, Target
 from datagate.frontends.gateway.upstream import Upstream
 from datagate.frontends.gateway.users import UserFile
@@ -110,7 +111,8 @@ class Worker:
         self.closing = closing if closing is not None else ExitStack()
         self._settings = settings
         self._target = Target.read(settings.dsn, gate.session_settings)
-        self._executor = ThreadPoolExecutor(2, thread_name_prefix="gate")
+        self._executor = ThreadPoolExecutor(8, thread_name_prefix="gate")
+        self._settling = Settling(self._executor)
         self._login_executor = ThreadPoolExecutor(2, thread_name_prefix="login")
         self.pool = Pool(self._open, len(self._target.hosts), settings.limits)
         self.measures = Measures()
@@ -137,6 +139,7 @@ class Worker:
             self.measures,
         )
         self.tasks: set[asyncio.Task[None]] = set()
+        self._nobody = _Nobody()
         self._post: Post | None = None
         self._door: Door | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -150,6 +153,8 @@ class Worker:
         encrypting = certificates.encrypting() if certificates is not None else None
         allowed, only = self._settings.allowed, self._settings.only_encrypted
         self._door = Door(listener, self._admit, self.cancel, encrypting, allowed, only_encrypted=only)
+        # Somebody is watched as long as the gateway serves, so that no client waits for the lookout to begin or end.
+        self._executor.submit(self.current.lookout.watch, self._nobody)
         self._serving = asyncio.get_running_loop().create_task(self._door.serve())
         self._tick()
 
@@ -195,6 +200,7 @@ class Worker:
         if self._ticking is not None:
             self._ticking.cancel()
         await self.pool.close()
+        await asyncio.get_running_loop().run_in_executor(self._executor, self.current.lookout.leave, self._nobody)
         for executor in (self._executor, self._login_executor):
             executor.shutdown(cancel_futures=True)
         self.closing.close()
@@ -223,7 +229,7 @@ class Worker:
             self._door.clients.discard(client)
 
     def _enter(self, identity: Identity, wishes: Mapping[str, str], client: str) -> Way:
-        return Way(self, identity, wishes, self._executor, client, self.measures)
+        return Way(self, identity, wishes, self._executor, client, self.measures, self._settling)
 
     async def _open(self, host: int) -> Upstream:
         return await open_upstream(self._target, host, self._settings.connect_seconds)
@@ -234,6 +240,13 @@ class Worker:
         # As on a server: whether a request to cancel had an effect is never told.
         with contextlib.suppress(OperationalError):
             await send_cancel(self._target, upstream.host, message, self._settings.connect_seconds)
+
+
+class _Nobody:
+    """One whom the lookout watches without any statement."""
+
+    stake = None
+    flight = None
 
 
 @dataclass(frozen=True, slots=True)

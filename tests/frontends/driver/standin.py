@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum
 
-from datagate.audit import Completion
+from datagate.audit import Completion, Held
 from datagate.errors import Refused
 from datagate.model.caller import Caller
 
@@ -50,7 +50,8 @@ class StandInSession:
     cursors: list[str] = field(default_factory=list)
     refreshed: int = 0
 
-    def admit(self, text: str, *, assuming: bool = True) -> Admitted:
+    def admit(self, text: str, *, assuming: bool = True, ahead: bool = False) -> Admitted:
+        assert ahead in (True, False)
         self.seen.append(text)
         if "secrets" in text:
             raise Refused("secrets is not permitted")
@@ -65,10 +66,14 @@ class StandInSession:
         return Admitted(StatementKind.QUERY, text, (self.regions,) if count else (), used, assumptions)
 
     @property
-    def recorded(self) -> str | None:
+    def recorded(self) -> str | Held | None:
         return None
 
-    def complete(self, recorded: str | None, completion: Completion) -> None:
+    @property
+    def keeps_keys(self) -> bool:
+        return True
+
+    def complete(self, recorded: str | Held | None, completion: Completion) -> None:
         assert recorded is None
         assert completion.microseconds >= 0
 

@@ -95,8 +95,8 @@ def test_a_gate_that_goes_on_assuming_is_not_believed(
     """Told not to assume, the gate must not; else nothing is sent."""
     admit = StandInSession.admit
 
-    def stubborn(self: StandInSession, text: str, *, assuming: bool = True) -> Admitted:
-        admitted = admit(self, text, assuming=assuming)
+    def stubborn(self: StandInSession, text: str, *, assuming: bool = True, ahead: bool = False) -> Admitted:
+        admitted = admit(self, text, assuming=assuming, ahead=ahead)
         return Admitted(admitted.kind, admitted.text, (), 1, frozenset({Assumption(1, "int4")}))
 
     monkeypatch.setattr(StandInSession, "admit", stubborn)

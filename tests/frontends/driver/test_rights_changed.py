@@ -91,10 +91,10 @@ def test_refused_after_the_change(conn: driver.Connection[Any], gate: StandInGat
     session = gate.sessions[0]
     admit = session.admit
 
-    def narrowed(text: str) -> Any:
+    def narrowed(text: str, *, ahead: bool) -> Any:
         if session.refreshed:
             raise errors.Refused("no longer permitted")
-        return admit(text)
+        return admit(text, ahead=ahead)
 
     names = {"admit": staticmethod(narrowed), "refresh": session.refresh, "failed": session.failed}
     conn._admission._session = type("Narrowed", (), names)()  # type: ignore[union-attr]
