@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
+from time import monotonic
 from typing import Any
 
 from datagate.backends.postgres.faults import from_revoking
@@ -35,6 +36,7 @@ class Hearing(Deciding):
         self.again = Again(self)
         self._loop = asyncio.get_running_loop()
         self._revoked = False
+        self._revoked_at = 0.0
         way.flies(self)
 
     def begins(self, text: str | None, sendable: Sendable) -> None:
@@ -56,6 +58,8 @@ class Hearing(Deciding):
 
     def revoke(self) -> None:
         """Have what runs now cancelled, since the caller's rights ended."""
+        if not self._revoked:
+            self._revoked_at = monotonic()
         self._revoked = True
         with contextlib.suppress(RuntimeError):  # The loop is closed, and the connection with it.
             self._loop.call_soon_threadsafe(self._cancel_revoked)
@@ -67,6 +71,7 @@ class Hearing(Deciding):
     def instead(self, diagnostics: backend.Diagnostics) -> bytes | None:
         """What the gateway itself cancelled ends for the gateway's reason."""
         if self._revoked:
+            self.way.revoked(monotonic() - self._revoked_at)
             self.way.refresh()
             self.tables.forget()
         return super().instead(diagnostics)

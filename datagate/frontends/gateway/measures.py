@@ -37,6 +37,12 @@ class Measures:
         self.changed = Counter(
             "datagate_rights_changed", "Statements that met a change of rights", registry=self.registry
         )
+        self._revoking = Histogram(
+            "datagate_revocation_seconds",
+            "From when the end of rights was heard of to the end of a statement that ran under them",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._known = self._admitted.labels("yes")
         self.repeated = 0
         self._new = self._admitted.labels("no")
@@ -48,6 +54,10 @@ class Measures:
         else:
             self._new.inc()
             self._rewriting.observe(seconds)
+
+    def revoked(self, seconds: float) -> None:
+        """A running statement was ended, since its rights had ended."""
+        self._revoking.observe(seconds)
 
     def refused(self, sqlstate: str) -> None:
         """A statement was refused."""

@@ -10,7 +10,6 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
-from struct import Struct
 
 from datagate.errors import AuditUnavailable, OperationalError
 from datagate.frontends.gateway import answers
@@ -91,8 +90,6 @@ _ENDS = {
     Step.POISON: frozenset[int](),
     Step.AT_ONCE: frozenset[int](),
 }
-_BIND_COMPLETE, _READY = backend.BIND_COMPLETE_MESSAGE, b"Z\0\0\0\x05"
-_LENGTH = Struct("!I").unpack_from
 _COPY_STEPS = frozenset((backend.COPY_OUT, backend.COPY_IN, backend.COPY_DONE))
 _BETWEEN = {
     Step.DESCRIBE_STATEMENT: frozenset((backend.PARAMETER_DESCRIPTION,)),
@@ -154,7 +151,7 @@ class Relay:
         """Take a whole answer to what was sent at once; False where it is to be cut into messages."""
         self.awaits = False
         head = self.expected[0]
-        tag = _whole(data)
+        tag = backend.whole_answer(data)
         run = head.run
         if run is not None and run.waits:
             self._client.answered(head, data, tag)
@@ -202,8 +199,6 @@ class Relay:
         else:
             self.rows_pass = True
         if kind == backend.READY:
-            if end - start != len(backend.ready(0)):
-                raise OperationalError("the server sent a malformed message")
             self.status = data[start + 5]
             self._client.ended(self.status)
         self.rows_seen = False
@@ -330,20 +325,3 @@ class Relay:
     def lost(self) -> None:
         """The connection is gone."""
         self._client.lost()
-
-
-def _whole(data: bytes) -> int:
-    """Where CommandComplete begins, if this is just BindComplete, rows, CommandComplete and ReadyForQuery; else 0."""
-    size = len(data)
-    if data[:5] != _BIND_COMPLETE or data[-6:-1] != _READY:
-        return 0
-    at, last = 5, size - 6
-    while at + 5 <= last:
-        kind = data[at]
-        end: int = at + 1 + _LENGTH(data, at + 1)[0]
-        if kind == backend.COMMAND_COMPLETE:
-            return at if end == last else 0
-        if kind != backend.DATA_ROW:
-            return 0
-        at = end
-    return 0

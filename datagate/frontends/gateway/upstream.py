@@ -12,10 +12,11 @@ from types import MappingProxyType
 from typing import Protocol
 
 from datagate.errors import DatagateError, OperationalError
-from datagate.frontends.gateway.protocol import frontend
+from datagate.frontends.gateway.protocol import backend, frontend
 
 _LENGTH = Struct("!I").unpack_from
 _HEADER = 5
+_READY_SIZE = 6
 _ROWS = frozenset(b"Dd")
 _LONGEST = 16 * 1024 * 1024  # of a message that is not a row
 KEPT_STATEMENTS = 200
@@ -154,7 +155,7 @@ class Upstream(asyncio.Protocol):
                     self.abort()
                     return
                 break
-            if end - at < _HEADER:
+            if end - at < _HEADER or (kind == backend.READY and end - at != _READY_SIZE):
                 self.abort()
                 return
             verdict = listener.message(kind, data, at, end)

@@ -131,6 +131,10 @@ class Way:
         }
         return values.get(name, self._wishes.get(name, ""))
 
+    def revoked(self, seconds: float) -> None:
+        """A running statement was ended, so long after the end of its rights was heard of."""
+        self._measures.revoked(seconds)
+
     def refresh(self) -> None:
         """The caller's rights changed."""
         self._measures.changed.inc()

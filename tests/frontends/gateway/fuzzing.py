@@ -180,6 +180,15 @@ class Told(Hearer):
     def settled(self) -> None:
         pass
 
+    def answered(self, head: Expectation, data: bytes, tag: int) -> None:
+        pass
+
+    def spreads(self, head: Expectation) -> None:
+        pass
+
+    def stale(self, expectation: Expectation) -> bool:
+        return expectation.shown
+
     def lost(self) -> None:
         pass
 

@@ -389,7 +389,7 @@ def test_two_callers_on_one_pool(gateway: Running, tmp_path: Path) -> None:
     ):
         reading = threading.Thread(target=lambda: [running.gate.reload() for _ in range(2)])
         reading.start()
-        hammer(running, lambda asked: asked < 40)
+        hammer(running, lambda asked: asked < 20)
         reading.join()
         settle(running, owner)
 

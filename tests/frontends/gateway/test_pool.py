@@ -111,7 +111,7 @@ def test_waiting_ends() -> None:
     """Who waits too long is told so with 53300, and leaves nothing behind, not even where its turn came just then."""
 
     async def work() -> None:
-        pool = Pool(Server().open, 1, PoolLimits(size=1, queue_seconds=0.02))
+        pool = Pool(Server().open, 1, PoolLimits(size=1, queue_seconds=0.2))
         held = await pool.take("a", PLAIN)
         with pytest.raises(OperationalError) as caught:
             await pool.take("b", PLAIN)
@@ -133,7 +133,7 @@ def test_a_share_is_a_share() -> None:
     """A caller that has all that it may have waits, although connections are idle; another does not."""
 
     async def work() -> None:
-        pool = Pool(Server().open, 1, PoolLimits(size=3, per_caller=1, queue_seconds=0.02))
+        pool = Pool(Server().open, 1, PoolLimits(size=3, per_caller=1, queue_seconds=0.2))
         await pool.take("a", PLAIN)
         with pytest.raises(OperationalError, match="became free"):
             await pool.take("a", PLAIN)
@@ -149,7 +149,7 @@ def test_cleaning(answer: bytes, kept: int) -> None:
 
     async def work() -> None:
         server = Server(answer)
-        pool = Pool(server.open, 1, PoolLimits(size=1, clean_seconds=0.02))
+        pool = Pool(server.open, 1, PoolLimits(size=1, clean_seconds=5 if answer else 0.1))
         upstream = await pool.take("a", PLAIN)
         upstream.dirty = True
         pool.give("a", upstream)

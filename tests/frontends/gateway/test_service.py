@@ -48,7 +48,7 @@ class Served:
     def hear(self, event: str) -> dict[str, object]:
         """Read the log up to an event; the gateway is ended where it does not come."""
         assert self.process.stderr is not None
-        ending = threading.Timer(30, self.process.kill)
+        ending = threading.Timer(120, self.process.kill)
         ending.start()
         for line in self.process.stderr:
             self.heard.append(json.loads(line))

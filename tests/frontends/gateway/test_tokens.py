@@ -129,10 +129,12 @@ def test_a_purpose_is_chosen_among_the_tokens(gateway: Running) -> None:
 
 def test_a_session_ends_with_its_token(gateway: Running) -> None:
     """A statement after the token's end is refused, on a connection long since open."""
-    with gateway.connect("cora", password=token(1.5, purpose="self-service"), options=AS_PASSWORD) as cora:
+    ends = datetime.now(UTC) + timedelta(seconds=4)
+    short = token(4, purpose="self-service")
+    with gateway.connect("cora", password=short, options=AS_PASSWORD) as cora:
         assert cora.execute("select count(*) from bank.accounts").fetchone() != (0,)
         with psycopg.connect(gateway.owner) as owner:
-            owner.execute("select pg_sleep(1.6)")
+            owner.execute("select pg_sleep_until(%s)", (ends + timedelta(seconds=0.5),))
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="login of this session has ended"):
             cora.execute("select count(*) from bank.accounts")
 

@@ -20,6 +20,8 @@ IDLE, IN_TRANSACTION, FAILED = b"ITE"
 
 _UINT4 = Struct("!I").pack
 _COLUMN = Struct("!IHIhih")
+_LENGTH = Struct("!I").unpack_from
+_READY_HEADER = b"Z\0\0\0\x05"
 
 PARSE_COMPLETE_MESSAGE = b"1\0\0\0\x04"
 BIND_COMPLETE_MESSAGE = b"2\0\0\0\x04"
@@ -174,3 +176,20 @@ def read_mechanisms(rest: bytes) -> list[str]:
     if not rest.endswith(b"\0\0"):
         raise ProtocolViolation("invalid message format")
     return [name.decode("ascii", "replace") for name in rest[:-2].split(b"\0")]
+
+
+def whole_answer(data: bytes) -> int:
+    """Where CommandComplete begins, if this is just BindComplete, rows, CommandComplete and ReadyForQuery; else 0."""
+    size = len(data)
+    if data[:5] != BIND_COMPLETE_MESSAGE or data[-6:-1] != _READY_HEADER:
+        return 0
+    at, last = 5, size - 6
+    while at + 5 <= last:
+        kind = data[at]
+        end: int = at + 1 + _LENGTH(data, at + 1)[0]
+        if kind == COMMAND_COMPLETE:
+            return at if end == last else 0
+        if kind != DATA_ROW:
+            return 0
+        at = end
+    return 0
