@@ -42,6 +42,7 @@ WORDS = (
     "%1%",
 )
 READERS = ("boss", "clerk", "other clerk", "seller", "errand", "stranger")
+WRITERS = ("boss, who writes", "clerk, who writes")
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -52,8 +53,9 @@ class Twins:
     engine: GatedEngine
     plain: dict[str, sa.Engine]
 
-    def both(self, caller: str) -> tuple[orm.Session, orm.Session]:
-        return GatedSession(self.engine, caller=CALLERS[caller]), orm.Session(self.plain[caller])
+    def both(self, caller: str, *, writes: bool = False) -> tuple[orm.Session, orm.Session]:
+        twin = self.plain[f"{caller}, who writes" if writes else caller]
+        return GatedSession(self.engine, caller=CALLERS[caller]), orm.Session(twin)
 
     def seen(self, caller: str) -> dict[Any, dict[str, Any]]:
         """The attributes of each class that the twin has columns for; classes whose table it lacks have none."""
@@ -83,13 +85,19 @@ def twins(postgres: EmbeddedPostgres, market_template: str) -> Iterator[Twins]:
     gated = gate_engine(sa.create_engine(url(dsn)), gate)
     made = {}
     with psycopg.connect(dsn, autocommit=True) as real:
-        for number, name in enumerate(READERS):
+        for number, name in enumerate((*READERS, *WRITERS)):
             own = postgres.create_database(f"market_twin_{number}")
-            caller, known = CALLERS[name], world()
+            caller, known = CALLERS[name.partition(",")[0]], world()
             build_twin(
                 real, own, gate.policies, caller, known.facts(caller), answers_of(known), KEYS, datetime.now(UTC)
             )
             made[name] = sa.create_engine(url(own))
+    for name in WRITERS:
+        with made[name].begin() as connection:
+            # A twin has no defaults; new orders get their numbers as they do in the market. What is hidden is empty.
+            connection.execute(sa.text("CREATE SEQUENCE market.numbers START 1000"))
+            connection.execute(sa.text("ALTER TABLE market.orders ALTER id SET DEFAULT nextval('market.numbers')"))
+            connection.execute(sa.text("ALTER TABLE market.people ADD COLUMN IF NOT EXISTS ssn text"))
     yield Twins(gated, made)
     gated.dispose()
     gate.pulse.close()
@@ -207,7 +215,7 @@ def _change(number: int, amount: int) -> Step:
 def _add(number: int, amount: int) -> Step:
     def step(session: orm.Session) -> None:
         people = session.scalars(sa.select(Person).order_by(Person.id).options(orm.load_only(Person.id))).all()
-        tag = session.get_one(Tag, 1 + number % 5, options=[orm.noload(Tag.orders)])
+        tag = session.get_one(Tag, 1 + number % 5)
         people[number % len(people)].orders.append(Order(amount=amount, secrecy=amount % 2, tags=[tag]))
 
     return step
@@ -237,8 +245,10 @@ def _raise_all(number: int, amount: int) -> Step:
 
 def _remove_many(number: int, _amount: int) -> Step:
     def step(session: orm.Session) -> None:
-        session.execute(sa.delete(order_tags).where(order_tags.c.order_id % 5 == number % 5))
-        session.execute(sa.delete(Order).where(Order.id % 5 == number % 5))
+        own = order_tags.c.order_id
+        session.execute(sa.delete(order_tags).where(own % 5 == number % 5, own < 1000))
+        # New orders have other numbers here and there.
+        session.execute(sa.delete(Order).where(Order.id % 5 == number % 5, Order.id < 1000))
 
     return step
 
@@ -267,28 +277,12 @@ STATE = (
 @settings(SETTINGS, max_examples=20)
 def test_writing(twins: Twins, caller: str, program: list[tuple[Callable[[int, int], Step], int, int]]) -> None:
     """After a unit of work that the policy permits, the caller sees what is on the twin after the same."""
-    absent = [each for each in ("ssn", "email") if each not in twins.seen(caller)[Person]]
     ended = []
-    for session in twins.both(caller):
+    for session in twins.both(caller, writes=True):
         with session:
-            if type(session) is orm.Session:
-                _defer(session, absent)
             for step, number, amount in program:
                 step(number, amount)(session)
                 session.flush()
             ended.append([sorted(map(repr, session.execute(state).all())) for state in STATE])
             session.rollback()
     assert ended[0] == ended[1]
-
-
-def _defer(session: orm.Session, absent: list[str]) -> None:
-    """Let a plain session's SELECTs of people do without columns that the twin has not."""
-
-    def leave_out(execution: orm.ORMExecuteState) -> None:
-        subject: Any = execution.bind_mapper
-        if execution.is_select and subject is not None and issubclass(subject.class_, Person):
-            options = [orm.defer(getattr(Person, each)) for each in absent]
-            execution.statement = execution.statement.options(*options)  # type: ignore[attr-defined]
-
-    if absent:
-        sa.event.listen(session, "do_orm_execute", leave_out)
