@@ -165,7 +165,8 @@ def test_nobody_writes_beyond_his_rows(market: Market) -> None:
         orm.make_transient_to_detached(hidden)
         session.add(hidden)
         hidden.name = "y"
-        with pytest.raises(orm_exc.StaleDataError):
+        # It is read anew, as what another session read is, and is not there.
+        with pytest.raises(orm_exc.ObjectDeletedError):
             session.flush()
     assert market.sql("SELECT name FROM market.people WHERE id = 3") == [("name 3",)]
 
