@@ -80,7 +80,6 @@ DOORS: list[Callable[[Connection], object]] = [
     lambda c: c.cursor().executemany("select ssn from bank.customers where zip = %s", [("x",)], returning=True),
     lambda c: run_named(c, driver.ServerCursor, "select ssn from bank.customers"),
     lambda c: run_named(c, driver.ServerCursor, "set role postgres"),
-    lambda c: c.tpc_recover(),
     lambda c: psycopg.types.TypeInfo.fetch(c, "bank.canary_vault"),
 ]
 
