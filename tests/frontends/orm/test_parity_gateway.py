@@ -15,8 +15,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from datagate.frontends.gateway.pool import PoolLimits
 from datagate.frontends.gateway.protocol.scram import Verifier
-from datagate.frontends.gateway.users import User, UserFile
 from datagate.frontends.gateway.sockets import bind
+from datagate.frontends.gateway.users import User, UserFile
 from datagate.frontends.gateway.worker import Settings, Worker
 from fixtures.market.callers import CALLERS
 from tests.frontends.orm.conftest import Market
