@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from datagate.backends.postgres.faults import RIGHTS_CHANGED, Said, tell
-from datagate.errors import DatagateError
+from datagate.errors import DatagateError, NotSupportedError
 from datagate.frontends.gateway.protocol import backend
 
-__all__ = ["CHANGED_STATE", "RIGHTS_CHANGED", "TableFilter", "fatal", "of_error", "of_notice", "of_server"]
+__all__ = [
+    "CHANGED_STATE",
+    "COLUMNS_CHANGED",
+    "RIGHTS_CHANGED",
+    "TableFilter",
+    "fatal",
+    "of_error",
+    "of_notice",
+    "of_server",
+]
 
 CHANGED_STATE = "40001"
 CHANGED = "the caller's rights changed while the transaction was open; roll back and run it again"
+
+COLUMNS_CHANGED = NotSupportedError("cached plan must not change result type", sqlstate="0A000")
+"""What PostgreSQL says of a prepared statement whose columns are others by now; drivers know it by its routine."""
+_ROUTINE = "RevalidateCachedQuery"
 
 
 def of_error(error: DatagateError, *, severity: str = "ERROR") -> bytes:
@@ -19,6 +32,8 @@ def of_error(error: DatagateError, *, severity: str = "ERROR") -> bytes:
     fields = {"S": severity, "V": severity, "C": error.sqlstate, "M": error.message.replace("\0", "")}
     if error.position is not None:
         fields["P"] = str(error.position)
+    if error is COLUMNS_CHANGED:
+        fields["R"] = _ROUTINE
     return backend.error(fields)
 
 

@@ -6,6 +6,7 @@ text, and a connection to the server. What has to be waited for stalls this clie
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from datagate.errors import (
@@ -215,12 +216,15 @@ class Conversation(Quick):
             name = self.prepare(prepared, prepared.statement, shown=False)
             self._out.append(frontend.describe(frontend.STATEMENT, name))
             own, shown = prepared.statement.own, prepared.statement.admitted.shows_rows
-            what = Expectation(Step.DESCRIBE_STATEMENT, asked=prepared.asked, own=own, rows_shown=shown)
+            learns = partial(prepared.describes, prepared.statement.text) if shown else None
+            what = Expectation(Step.DESCRIBE_STATEMENT, asked=prepared.asked, own=own, rows_shown=shown, learns=learns)
             self.relay.expect(what)
 
     def _execute(self, message: frontend.Execute) -> None:
         portal, decision = self.portals.get(message.portal), self.line.meter.refusal() or self._taken()
         if isinstance(decision, DatagateError):
+            if portal is not None and portal.run is not None:
+                portal.run.failed(decision.sqlstate)
             self._refuse(EXECUTE, decision)
         elif portal is None:
             self._refuse(EXECUTE, no_portal(message.portal))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -13,12 +14,14 @@ from datagate.errors import (
     ProgrammingError,
     SeveralStatements,
 )
+from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.local import Local, read_local
 from datagate.frontends.gateway.plans import Asked
 from datagate.frontends.gateway.pool import asked
-from datagate.frontends.gateway.prepared import Portal, no_portal, shown_name
+from datagate.frontends.gateway.prepared import Portal, Told, no_portal, shown_name
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.phases import Phase
+from datagate.frontends.gateway.relay import Expectation, Step
 from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import Sendable
 from datagate.frontends.gateway.speech import Several, Speech
@@ -59,7 +62,8 @@ class Deciding(Speech):
         elif kind == EXECUTE and (portal := self.portals.get(message.portal)) is not None:
             if portal.pledged and not portal.held:
                 return self._check_portal(portal, message.portal)
-            return None
+            told = portal.may_differ if self._decision is None and self.upstream is not None else None
+            return None if told is None else self._compare(portal, message.portal, told)
         elif kind == DESCRIBE and message.kind == frontend.PORTAL and message.name not in self.portals:
             return self._check_declared(message.name) if self._declared is None else None
         elif kind not in (DESCRIBE, EXECUTE) or self.upstream is not None:
@@ -162,6 +166,30 @@ class Deciding(Speech):
     async def _check_portal(self, portal: Portal, name: bytes) -> None:
         self._decision = await self.way.check_portal(shown_name(name))
         portal.held = True
+
+    async def _compare(self, portal: Portal, name: bytes, told: Told) -> None:
+        """Hold a run to what the client was told of its columns: with other rights they may be others.
+
+        The error is what PostgreSQL says where a table was altered meanwhile, on which clients prepare anew.
+        """
+        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+
+        def never() -> None:
+            if not answer.done():
+                answer.set_result(None)
+
+        self._out.append(frontend.describe(frontend.PORTAL, name) + frontend.FLUSH_MESSAGE)
+        asked = portal.prepared.asked
+        what = Expectation(Step.DESCRIBE_PORTAL, shown=False, asked=asked, learns=answer.set_result, undo=never)
+        self.relay.expect(what)
+        self.flush()
+        description = await answer
+        if description is None or not isinstance(portal.statement, Sendable):
+            return
+        if Told.of(description, b"").columns == told.columns:
+            told.texts.add(portal.statement.text)
+        else:
+            self._decision = answers.COLUMNS_CHANGED
 
     def _needs_for_bind(self, message: frontend.Bind) -> Coroutine[Any, Any, None] | None:
         """The decision is made for each run; where the parameters are not what it assumed, made without assuming."""

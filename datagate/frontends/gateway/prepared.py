@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from datagate.errors import ProgrammingError
 from datagate.frontends.gateway.local import Local
-from datagate.frontends.gateway.protocol import frontend
+from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import Sendable, Types
+
+
+@dataclass(slots=True)
+class Told:
+    """What a client was told of a statement's columns: their names and types; and which of our texts give these."""
+
+    columns: tuple[tuple[bytes, int], ...]
+    texts: set[bytes] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, description: bytes, text: bytes) -> Told:
+        """What a RowDescription or NoData says."""
+        if description[0] == backend.NO_DATA:
+            return cls((), {text})
+        columns = backend.read_row_description(description[5:])
+        return cls(tuple((each.name, each.type) for each in columns), {text})
 
 
 @dataclass(slots=True)
@@ -16,7 +32,8 @@ class Prepared:
     """A client's prepared statement: it outlives the upstream connection that it was first parsed on.
 
     ``era``: the way's when it was admitted, while it has not run yet; its first run takes over that decision, and
-    ``run``. ``read_by``: the settings of the session when it was prepared, by which its literals are read.
+    ``run``. ``read_by``: the settings of the session when it was prepared, by which its literals are read. ``told``: of
+    its columns, to a client that had the statement itself described, and takes the rows of each run to be such.
     """
 
     name: bytes
@@ -26,6 +43,11 @@ class Prepared:
     era: object = None
     read_by: object = None
     run: Run | None = None
+    told: Told | None = None
+
+    def describes(self, text: bytes, description: bytes) -> None:
+        """The client is told of the columns."""
+        self.told = Told.of(description, text)
 
 
 @dataclass(slots=True)
@@ -33,7 +55,7 @@ class Portal:
     """What a client bound: for telling what an Execute or Describe speaks of, and for running it once more.
 
     ``pledged``: it was not to be run at once, so each run is held to what was in force when it was bound, which is what
-    its snapshot shows; ``held``: that has just been done.
+    its snapshot shows; ``held``: that has just been done. ``described``: the client was told of its own columns.
     """
 
     prepared: Prepared
@@ -42,6 +64,15 @@ class Portal:
     pledged: bool = False
     held: bool = False
     run: Run | None = None
+    described: bool = False
+
+    @property
+    def may_differ(self) -> Told | None:
+        """What the client takes the columns to be, where they might be others by now."""
+        told = self.prepared.told
+        if told is None or self.described or isinstance(self.statement, Local) or self.statement.text in told.texts:
+            return None
+        return told
 
 
 def shown_name(name: bytes) -> str:

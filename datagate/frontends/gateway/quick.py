@@ -99,6 +99,8 @@ class Quick(Hearing):
         plan = self.way.bound(prepared.asked) if prepared is not None and prepared.era is None else None
         if prepared is None or plan is None:
             return False
+        if not described and prepared.told is not None and plan.sendable.text not in prepared.told.texts:
+            return False
         kept = self._prepared(self.key_of(prepared, plan.sendable))
         message = plan.rebound(data, stop + 1, end, kept.name) if kept is not None else None
         if kept is None or message is None:

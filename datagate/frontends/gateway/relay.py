@@ -204,10 +204,10 @@ class Relay:
         self.rows_seen = False
         if head.run is not None:
             self._ran(head, kind, data, start, end)
-        if not head.shown:
-            return False
         if head.learns is not None and kind in (backend.ROW_DESCRIPTION, backend.NO_DATA):
             head.learns(data[start:end])
+        if not head.shown:
+            return False
         if kind == backend.ROW_DESCRIPTION:
             if head.rows_shown:
                 return self._tables.filtered(data[start + 5 : end])
@@ -287,6 +287,8 @@ class Relay:
             if each.run is not None and not each.run.waits:
                 with contextlib.suppress(AuditUnavailable):
                     each.run.failed("08006")
+            if each.undo is not None:
+                each.undo()
 
     def _skip(self) -> None:
         """Drop what the server skips."""

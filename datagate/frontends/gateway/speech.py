@@ -223,7 +223,7 @@ class Speech(Hearer):
 
     def send_describe(self, name: bytes, portal: Portal) -> None:
         """Describe a portal upstream."""
-        asked = portal.prepared.asked
+        asked, portal.described = portal.prepared.asked, True
         what = Expectation(Step.DESCRIBE_PORTAL, asked=asked, portal=portal, rows_shown=_shows(portal))
         if portal.prepared.name and isinstance(portal.statement, Sendable):
             kept = self.held.prepared.get(self.key_of(portal.prepared, portal.statement))
