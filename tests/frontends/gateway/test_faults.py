@@ -16,7 +16,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -40,18 +40,22 @@ def owner(gateway: Running) -> Iterator[psycopg.Connection[Any]]:
     """Who sees all that goes on at the server; afterwards nothing is left there but what the pool holds."""
     with psycopg.connect(gateway.owner, autocommit=True) as connection:
         yield connection
-        settle(gateway, connection)
+        settle(connection, gateway)
 
 
-def settle(gateway: Running, owner: psycopg.Connection[Any]) -> None:
-    """Wait until no client is left, and the server has no connection but the pool's, all of them idle."""
+def settle(owner: psycopg.Connection[Any], *gateways: Running) -> None:
+    """Wait until no client is left, and the server has no connection but those of these pools, all of them idle."""
 
-    async def state() -> tuple[int, int, int]:
-        worker = gateway.worker
-        return worker.clients, worker.pool.size, worker.pool.idle
+    def state(gateway: Running) -> Callable[[], Coroutine[Any, Any, tuple[int, int, int]]]:
+        async def asked() -> tuple[int, int, int]:
+            worker = gateway.worker
+            return worker.clients, worker.pool.size, worker.pool.idle
+
+        return asked
 
     while True:
-        clients, size, idle = gateway.do(state)
+        states = [gateway.do(state(gateway)) for gateway in gateways]
+        clients, size, idle = (sum(each) for each in zip(*states, strict=True))
         there = owner.execute(
             "select state from pg_stat_activity where usename = %s and application_name = 'datagate'", (SERVICE,)
         ).fetchall()
@@ -391,7 +395,7 @@ def test_two_callers_on_one_pool(gateway: Running, tmp_path: Path) -> None:
         reading.start()
         hammer(running, lambda asked: asked < 20)
         reading.join()
-        settle(running, owner)
+        settle(owner, running, gateway)
 
 
 @pytest.mark.slow
@@ -406,7 +410,7 @@ def test_two_callers_for_ten_minutes(gateway: Running, tmp_path: Path) -> None:
         for _ in range(10):
             end = time.monotonic() + 60
             hammer(running, lambda _, end=end: time.monotonic() < end)  # type: ignore[misc]
-            settle(running, owner)
+            settle(owner, running, gateway)
             gateway.sink.records.clear()
             gateway.sink.instants.clear()
             sizes.append(memory(os.getpid()))
