@@ -26,7 +26,8 @@ class Column:
 
     ``type`` is the internal name of its type (``int4``, ``varchar``, ``_text`` for text[]), with the
     schema in ``type_schema``; ``type_text`` its SQL spelling with modifiers (``character varying(20)``);
-    ``base_type`` the internal name after resolving domains; ``generated`` for generated-always columns.
+    ``base_type`` the internal name after resolving domains; ``generated`` for generated-always columns. ``collated``:
+    it has a collation that is neither the database's nor "C", so that comparing it may fail.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Column:
     has_default: bool
     generated: bool
     identity: str
+    collated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text,
 
 _COLUMNS = """
 SELECT a.attrelid::bigint, a.attname, t.typname, tn.nspname, pg_catalog.format_type(a.atttypid, a.atttypmod),
-       COALESCE(b.typname, t.typname), a.attnotnull, a.atthasdef, a.attgenerated <> '', a.attidentity::text, a.attnum
+       COALESCE(b.typname, t.typname), a.attnotnull, a.atthasdef, a.attgenerated <> '', a.attidentity::text, a.attnum,
+       a.attcollation NOT IN (0, 'pg_catalog."default"'::regcollation, 'pg_catalog."C"'::regcollation)
   FROM pg_catalog.pg_attribute a
   JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -150,7 +151,7 @@ def _search_path(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> Mapping[int, tuple[Column, ...]]:
     out: dict[int, list[Column]] = defaultdict(list)
-    for oid, name, type_, schema, text, base, not_null, default, generated, identity, number in rows:
+    for oid, name, type_, schema, text, base, not_null, default, generated, identity, number, collated in rows:
         out[oid].append(
             Column(
                 name=name,
@@ -163,6 +164,7 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> Mapping[int, tuple[Column, ...]
                 has_default=default,
                 generated=generated,
                 identity=identity,
+                collated=collated,
             )
         )
     return {oid: tuple(columns) for oid, columns in out.items()}

@@ -165,7 +165,7 @@ class _Compiler:
                 name=column.name,
                 raw=raw,
                 type=types.pop(),
-                leakproof=all(self._case_leakproof(case, relation) for case in decided.cases),
+                leakproof=not column.collated and all(self._case_leakproof(case, relation) for case in decided.cases),
                 digits=_shown_digits(decided, column),
             ),
         )

@@ -120,7 +120,7 @@ def is_leakproof(text: str, relation: Relation) -> bool:
 
     def resolve(column: exp.Column) -> Knowledge:
         known = relation.column(column.name)
-        return LEAKY if known is None else Knowledge(leakproof=True, type=known.base_type)
+        return LEAKY if known is None or known.collated else Knowledge(leakproof=True, type=known.base_type)
 
     try:
         query = parse_canonical(f"{_PREFIX}({_number_placeholders(text).text}\n)")
