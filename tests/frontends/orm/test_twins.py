@@ -161,6 +161,7 @@ def queries(draw: st.DrawFn, seen: dict[Any, dict[str, Any]]) -> tuple[Any, Any,
     return statement, entity, relation
 
 
+@pytest.mark.filterwarnings("ignore:SELECT statement has a cartesian product")
 @pytest.mark.parametrize("caller", READERS)
 @given(chance=st.data())
 @SETTINGS
