@@ -320,7 +320,11 @@ class Client(asyncio.Protocol):
             return
         if self._rows is not None:
             data = self._rows.take(data)
-        transport.write(data)
+        try:
+            transport.write(data)
+        except RuntimeError:
+            # The socket failed a moment ago, which uvloop tells by `connection_lost` later on.
+            return
         if self._meter is not None and (over := self._meter.passed(len(data))) is not None:
             self.cancel(over)
         if self._rows is not None and self._rows.refusal is not None:

@@ -148,9 +148,10 @@ def test_nobody_elses_statement_is_cancelled(narrow: Running) -> None:
     for number in range(6):
         under = Under(narrow, f"tax-among-others-{number}")
         error = under.revoked()
-        assert error is not None
-        assert error.sqlstate == "57014"
         under.connection.close()
+        assert error is not None
+        # On a busy machine the revocation may come before the statement, which then does not begin.
+        assert error.sqlstate in ("57014", "42501")
     stop.set()
     for thread in threads:
         thread.join()
