@@ -141,20 +141,23 @@ def test_nobody_elses_statement_is_cancelled(narrow: Running) -> None:
                     served.append(ada.execute("select count(*) from bank.customers").fetchone()[0])  # type: ignore[index]
                 except psycopg.Error as error:
                     faults.append(error)
+                    return
 
     threads = [threading.Thread(target=others) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for number in range(6):
-        under = Under(narrow, f"tax-among-others-{number}")
-        error = under.revoked()
-        under.connection.close()
-        assert error is not None
-        # On a busy machine the revocation may come before the statement, which then does not begin.
-        assert error.sqlstate in ("57014", "42501")
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for number in range(6):
+            under = Under(narrow, f"tax-among-others-{number}")
+            error = under.revoked()
+            under.connection.close()
+            assert error is not None
+            # On a busy machine the revocation may come before the statement, which then does not begin.
+            assert error.sqlstate in ("57014", "42501")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert not faults
     assert len(set(served)) == 1
 
