@@ -186,8 +186,10 @@ class Gated(psycopg.BaseConnection[Row]):
             else:
                 self.pgconn.get_cancel().cancel()
         except (psycopg.Error, _WaitTimeout) as error:
-            # It is tried again for as long as the statement runs.
-            _LOG.warning("a statement whose caller's rights ended could not be cancelled yet: %s", type(error).__name__)
+            # It is tried again for as long as the statement runs; it may have ended, or its connection, meanwhile.
+            if self.under_way:
+                told = "a statement whose caller's rights ended could not be cancelled yet: %s"
+                _LOG.warning(told, type(error).__name__)
 
     def check_revoked(self) -> None:
         """RightsChanged if rows that wait already belong to a statement that the gate cancelled."""

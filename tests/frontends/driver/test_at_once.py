@@ -109,6 +109,14 @@ def test_what_runs_is_cancelled_and_then_refused(scene: Scene, autocommit: bool)
         assert isinstance(running.end(), errors.UndefinedRelation)
 
 
+def test_what_has_ended_already_is_no_trouble(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """A cancel that comes when the connection is closed has nothing to do, and warns nobody."""
+    connection = scene.connect(ADVISER)
+    connection.close()
+    connection.revoke()
+    assert not caplog.records
+
+
 def test_later_in_a_transaction_the_caller_is_told(scene: Scene) -> None:
     """Where the statement cannot be run again by itself, the error says what happened, with the server's SQLSTATE."""
     with scene.connect(ADVISER) as connection:
