@@ -9,7 +9,7 @@ from datagate.backends.postgres.statements import StatementKind
 from datagate.model.decision import Decision
 from datagate.model.fragment import Binding
 from datagate.model.names import PrincipalId
-from datagate.sql.leakproof import Assumption
+from datagate.sql.knowledge import Assumption
 
 
 @dataclass(frozen=True, slots=True)

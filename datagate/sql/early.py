@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from sqlglot import exp
 
-from datagate.sql.dialect.nodes import Call
-from datagate.sql.leakproof import own_calls
+from datagate.sql.calls import own_calls
+from datagate.sql.constants import whole_number
+from datagate.sql.dialect.nodes import Call, Quantified, Sample
+from datagate.sql.scopes import Scope
 
 _AGGREGATES = frozenset("count sum avg min max bool_and bool_or every array_agg string_agg stddev variance".split())
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
 _ARITHMETIC = (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Neg, exp.Paren, exp.Cast)
 _CLAUSES = (exp.Order, exp.Ordered, exp.Group, exp.Distinct, exp.Limit, exp.Offset, exp.Having, exp.Values, exp.Tuple)
-
-
-class Scope(Protocol):
-    """The FROM items of a SELECT."""
-
-    def names(self, column: exp.Column) -> bool:
-        """Whether the column is certainly one of theirs."""
-        ...
+_WHOLE = 100
+"""Percent."""
 
 
 def children(value: object) -> list[exp.Expression]:
@@ -50,6 +45,29 @@ def conjuncts(node: exp.Expression) -> Iterable[exp.Expression]:
         yield node
 
 
+def subqueries(node: exp.Expression) -> Iterable[exp.Expression]:
+    """The outermost queries inside an expression (or the expression itself)."""
+    if isinstance(node, exp.Query | exp.Values):
+        yield node
+        return
+    for value in node.args.values():
+        for child in children(value):
+            yield from subqueries(child)
+
+
+def memberships(node: exp.Expression) -> Iterable[exp.Expression]:
+    """The comparisons with the rows of a subquery, not those inside subqueries."""
+    if isinstance(node, exp.Query | exp.Values):
+        return
+    if isinstance(node, exp.In) and node.args.get("query") is not None:
+        yield node
+    if isinstance(node, Quantified) and isinstance(node.expression, exp.Query | exp.Values):
+        yield node
+    for value in node.args.values():
+        for child in children(value):
+            yield from memberships(child)
+
+
 def aggregates(nodes: Iterable[exp.Expression]) -> list[Call]:
     """The aggregate calls, not those inside subqueries."""
     return [
@@ -76,6 +94,15 @@ def stays(part: exp.Expression, scope: Scope) -> bool:
     if isinstance(part, exp.Paren):
         return stays(part.this, scope)
     return isinstance(part, _COMPARISONS) and (_plainly(part.this, scope) or _plainly(part.expression, scope))
+
+
+def own_conditions(select: exp.Select, scope: Scope) -> list[exp.Expression]:
+    """WHERE, and what the engine may take of HAVING into it."""
+    where, having = select.args.get("where"), select.args.get("having")
+    out = list(conjuncts(where.this)) if where is not None else []
+    if having is not None:
+        out += [part for part in conjuncts(having.this) if not stays(part, scope)]
+    return out
 
 
 def _plainly(node: exp.Expression, scope: Scope) -> bool:
@@ -112,3 +139,19 @@ def _orders_within(call: Call) -> Iterable[exp.Expression]:
             yield from expressions_of(clause)
     if call.args.get("distinct"):
         yield from call.expressions
+
+
+def limited_plainly(query: exp.Expression) -> bool:
+    """Whether LIMIT and OFFSET are whole numbers in the text: a negative one raises when it is computed."""
+    counts = [query.args.get(key) for key in ("limit", "offset")]
+    given = [each.args.get("expression") or each.args.get("count") for each in counts if each is not None]
+    return all(isinstance(each, exp.Var | None) or whole_number(each) for each in given)
+
+
+def sampled_plainly(sample: Sample | None) -> bool:
+    """Whether TABLESAMPLE takes a percentage, and a seed if any, that stand in the text as whole numbers."""
+    if sample is None:
+        return True
+    seed = sample.args.get("seed")
+    plain = all(whole_number(each) and int(each.this) <= _WHOLE for each in sample.expressions)
+    return plain and (seed is None or whole_number(seed))

@@ -12,103 +12,45 @@ to join it to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from sqlglot import exp
 
 from datagate.model.guard import Guard
-from datagate.sql.dialect.nodes import Collation, FunctionSource, JoinGroup, Quantified, Sample, Write
-from datagate.sql.early import aggregates, children, conjuncts, expressions_of, gathers_here, sort_keys, stays
+from datagate.sql.dialect.nodes import Collation, FunctionSource, JoinGroup, Write
+from datagate.sql.early import (
+    aggregates,
+    children,
+    conjuncts,
+    expressions_of,
+    gathers_here,
+    limited_plainly,
+    memberships,
+    own_conditions,
+    sampled_plainly,
+    sort_keys,
+    subqueries,
+)
 from datagate.sql.guard import Fence
 from datagate.sql.inventory import Reference
-from datagate.sql.leakproof import LEAKY, PATTERN, Assumption, Knowledge, comparable, judge, whole_number
+from datagate.sql.knowledge import PATTERN, Assumption, Knowledge
+from datagate.sql.leakproof import judge
 from datagate.sql.patterns import matches_patterns
-
-_WHOLE = 100
-"""Percent."""
-
-
-@dataclass(slots=True)
-class _Source:
-    """One FROM item: what is known of its columns, and which references stand below it.
-
-    ``leakproof``: computing it cannot raise. ``sinking``: it holds leaky conditions, which may name other items.
-    ``several``: it is a join under one alias.
-    """
-
-    alias: str
-    columns: Mapping[str, Knowledge] | None
-    below: list[Reference]
-    reference: Reference | None = None
-    nullable: bool = False
-    leakproof: bool = True
-    sinking: bool = False
-    several: bool = False
-
-    def know(self, name: str) -> Knowledge | None:
-        """Knowledge of a column, None where this source has no such column."""
-        if self.columns is None:
-            return LEAKY
-        return self.columns.get(name)
-
-
-@dataclass(slots=True)
-class _Scope:
-    """The sources of one SELECT, and the scopes around it."""
-
-    sources: list[_Source] = field(default_factory=list)
-    outer: _Scope | None = None
-
-    def resolve(self, column: exp.Column) -> Knowledge:
-        """Innermost scope first, as the engine resolves names; what cannot be resolved is leaky."""
-        scope: _Scope | None = self
-        while scope is not None:
-            found = scope.own(column)
-            if found is not None:
-                return found
-            scope = scope.outer
-        return LEAKY
-
-    def names(self, column: exp.Column) -> bool:
-        """Whether the column is certainly one of this scope, not of one around it."""
-        for source in self.sources:
-            if column.table == source.alias:
-                return True
-            if not column.table and source.columns is not None and column.name in source.columns:
-                return True
-        return False
-
-    def own(self, column: exp.Column) -> Knowledge | None:
-        """Knowledge of a column of this scope, None where it has none of that name."""
-        if isinstance(column.this, exp.Star) or column.args.get("db") is not None:
-            return LEAKY
-        if column.table:
-            for source in self.sources:
-                if source.alias == column.table:
-                    return source.know(column.name) or LEAKY
-            return None
-        found = [known for source in self.sources if (known := source.know(column.name)) is not None]
-        if len(found) > 1:
-            pieces = max(known.pieces for known in found)
-            return Knowledge(all(known.leakproof for known in found), found[0].type, pieces=pieces)
-        return found[0] if found else None
-
-
-@dataclass(slots=True)
-class _Output:
-    """A query's output columns in order (None: not known), whether all of it is leak-proof, and what is below.
-
-    ``sinking``: there are leaky conditions in it, which may name what stands outside it.
-    """
-
-    columns: list[tuple[str, Knowledge]] | None
-    leakproof: bool
-    below: list[Reference]
-    sinking: bool = False
-
-
-_UNKNOWN = _Output(None, leakproof=False, below=[], sinking=True)
-"""Of what is not followed nothing is assumed."""
+from datagate.sql.scopes import (
+    UNKNOWN,
+    Output,
+    Scope,
+    Source,
+    all_columns,
+    as_map,
+    belongs,
+    derived,
+    either,
+    joined,
+    leaky_join,
+    merges,
+    renamed,
+)
 
 
 def find_fences(
@@ -153,19 +95,19 @@ class _Finder:
         self._by_table = by_table
         self._guards = guards
         self.fences: dict[Reference, Fence] = {}
-        self._outputs: dict[int, _Output] = {}
+        self._outputs: dict[int, Output] = {}
 
-    def query(self, node: exp.Expression, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
+    def query(self, node: exp.Expression, outer: Scope | None, ctes: Mapping[str, Output]) -> Output:
         """Analyse a query expression of any kind; each node is analysed once."""
         found = self._outputs.get(id(node))
         if found is None:
             found = self._query(node, outer, ctes)
-            if not _limited_plainly(node):
+            if not limited_plainly(node):
                 found = replace(found, leakproof=False)
             self._outputs[id(node)] = found
         return found
 
-    def _query(self, node: exp.Expression, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
+    def _query(self, node: exp.Expression, outer: Scope | None, ctes: Mapping[str, Output]) -> Output:
         ctes = self._with(node, outer, ctes)
         if isinstance(node, exp.Select):
             return self._select(node, outer, ctes)
@@ -177,12 +119,12 @@ class _Finder:
             return self._write(node, outer, ctes)
         return self._other(node, outer, ctes)
 
-    def _write(self, write: Write, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
+    def _write(self, write: Write, outer: Scope | None, ctes: Mapping[str, Output]) -> Output:
         """A write is a join of its target with its other items; values and RETURNING are computed for what passes it.
 
         An arm of MERGE is asked for rows that passed the join, or, where the source has none for them, for all.
         """
-        scope = _Scope(outer=outer)
+        scope = Scope(outer=outer)
         conditions: list[exp.Expression] = []
         if write.args.get("source") is not None:
             self.query(write.args["source"], outer, ctes)
@@ -192,7 +134,7 @@ class _Finder:
             if write.args.get(key) is not None:
                 clause = write.args[key]
                 conditions += conjuncts(clause.this if isinstance(clause, exp.Where) else clause)
-        sinking = any(source.sinking for source in scope.sources) or _leaky_join(write, scope)
+        sinking = any(source.sinking for source in scope.sources) or leaky_join(write, scope)
         for condition in conditions:
             sinking = not self._judge(condition, scope, ctes).leakproof or sinking
         if sinking:
@@ -205,30 +147,30 @@ class _Finder:
         for key in ("sets", "conflict", "arms", "returning"):
             for part in children(write.args.get(key)):
                 self._after(part, scope, ctes)
-        return _Output(None, leakproof=False, below=[], sinking=True)
+        return Output(None, leakproof=False, below=[], sinking=True)
 
-    def _with(self, node: exp.Expression, outer: _Scope | None, ctes: Mapping[str, _Output]) -> Mapping[str, _Output]:
+    def _with(self, node: exp.Expression, outer: Scope | None, ctes: Mapping[str, Output]) -> Mapping[str, Output]:
         with_ = node.args.get("with_")
         if with_ is None:
             return ctes
         known = dict(ctes)
         if with_.args.get("recursive"):
             # What a recursive item gives is what it gives: nothing is assumed of it.
-            known.update({item.alias: _UNKNOWN for item in with_.expressions})
+            known.update({item.alias: UNKNOWN for item in with_.expressions})
         for item in with_.expressions:
             output = self.query(item.this, outer, known)
             if with_.args.get("recursive"):
-                output = _Output(None, leakproof=False, below=output.below, sinking=output.sinking)
-            known[item.alias] = _renamed(output, item.alias_column_names)
+                output = Output(None, leakproof=False, below=output.below, sinking=output.sinking)
+            known[item.alias] = renamed(output, item.alias_column_names)
         return known
 
-    def _select(self, select: exp.Select, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
-        scope = _Scope(outer=outer)
+    def _select(self, select: exp.Select, outer: Scope | None, ctes: Mapping[str, Output]) -> Output:
+        scope = Scope(outer=outer)
         conditions = self._from(select, scope, ctes)
         sinking = any(source.sinking for source in scope.sources)
-        for condition in [*conditions, *_own_conditions(select, scope)]:
+        for condition in [*conditions, *own_conditions(select, scope)]:
             sinking = not self._judge(condition, scope, ctes).leakproof or sinking
-        sinking = sinking or _leaky_join(select, scope)
+        sinking = sinking or leaky_join(select, scope)
         if sinking:
             self._fence(select, scope, ctes, joined_only=False)
         columns: list[tuple[str, Knowledge]] | None = []
@@ -244,9 +186,9 @@ class _Finder:
         if self._early(select, scope, ctes):
             self._fence(select, scope, ctes, joined_only=True)
         below = [reference for source in scope.sources for reference in source.below]
-        return _Output(columns, leakproof, below, sinking)
+        return Output(columns, leakproof, below, sinking)
 
-    def _early(self, select: exp.Select, scope: _Scope, ctes: Mapping[str, _Output]) -> bool:
+    def _early(self, select: exp.Select, scope: Scope, ctes: Mapping[str, Output]) -> bool:
         """Whether something leaky may be computed after the scans, but before what a guard's filter joins them to."""
         if not all(self._shows_leakproof(source) for source in scope.sources):
             return True
@@ -255,20 +197,20 @@ class _Finder:
             return True
         return not all(self._sortable(key, scope, ctes) for key in sort_keys(select) if not aggregates([key]))
 
-    def _sortable(self, key: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> bool:
+    def _sortable(self, key: exp.Expression, scope: Scope, ctes: Mapping[str, Output]) -> bool:
         """Whether computing a sort key, or all columns that a ``*`` means, is leak-proof."""
         if isinstance(key, exp.Star) or isinstance(key.this, exp.Star):
             named = self._output_item(key, scope, ctes)
             return named is not None and all(known.leakproof for _, known in named)
         return self._judge(key.this if isinstance(key, exp.Alias) else key, scope, ctes).leakproof
 
-    def _shows_leakproof(self, source: _Source) -> bool:
+    def _shows_leakproof(self, source: Source) -> bool:
         """Whether the source is no guard that computes something leaky, as a steward's own mask may be."""
         if source.reference is None:
             return True
         return all(column.leakproof for column in self._guards[source.reference.relation.oid].columns)
 
-    def _from(self, select: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> list[exp.Expression]:
+    def _from(self, select: exp.Expression, scope: Scope, ctes: Mapping[str, Output]) -> list[exp.Expression]:
         """Fill the scope; give the conditions that stand in the FROM clause."""
         conditions: list[exp.Expression] = []
         from_ = select.args.get("from_")
@@ -282,8 +224,8 @@ class _Finder:
     def _joins(
         self,
         joins: Iterable[exp.Join],
-        scope: _Scope,
-        ctes: Mapping[str, _Output],
+        scope: Scope,
+        ctes: Mapping[str, Output],
         conditions: list[exp.Expression],
         first: int,
     ) -> None:
@@ -301,7 +243,7 @@ class _Finder:
                 conditions.extend(conjuncts(join.args["on"]))
 
     def _item(
-        self, node: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output], conditions: list[exp.Expression]
+        self, node: exp.Expression, scope: Scope, ctes: Mapping[str, Output], conditions: list[exp.Expression]
     ) -> None:
         if isinstance(node, exp.Table):
             scope.sources.append(self._table(node, ctes))
@@ -309,43 +251,43 @@ class _Finder:
             self._group(node, scope, ctes, conditions)
         elif isinstance(node, FunctionSource):
             conditions.extend(node.expressions)
-            scope.sources.append(_Source(node.alias, None, []))
+            scope.sources.append(Source(node.alias, None, []))
         elif isinstance(node, exp.Subquery | exp.Lateral):
             output = self.query(node.this, scope, ctes)
-            scope.sources.append(_derived(node.alias, _renamed(output, node.alias_column_names)))
+            scope.sources.append(derived(node.alias, renamed(output, node.alias_column_names)))
         else:
-            scope.sources.append(_derived(node.alias_or_name, self._other(node, scope, ctes)))
+            scope.sources.append(derived(node.alias_or_name, self._other(node, scope, ctes)))
 
     def _group(
-        self, node: JoinGroup, scope: _Scope, ctes: Mapping[str, _Output], conditions: list[exp.Expression]
+        self, node: JoinGroup, scope: Scope, ctes: Mapping[str, Output], conditions: list[exp.Expression]
     ) -> None:
-        inner = _Scope(outer=scope.outer) if node.args.get("alias") else scope
+        inner = Scope(outer=scope.outer) if node.args.get("alias") else scope
         first = len(inner.sources)
         self._item(node.this, inner, ctes, conditions)
         self._joins(node.args["joins"], inner, ctes, conditions, first)
         if inner is not scope:
             # An aliased join hides its members' names; its columns are not followed.
-            scope.sources.append(_joined(node.alias, inner.sources))
+            scope.sources.append(joined(node.alias, inner.sources))
 
-    def _table(self, table: exp.Table, ctes: Mapping[str, _Output]) -> _Source:
+    def _table(self, table: exp.Table, ctes: Mapping[str, Output]) -> Source:
         reference = self._by_table.get(id(table))
         names = table.alias_column_names
         if reference is None:
-            return _derived(table.alias_or_name, _renamed(ctes.get(table.name, _UNKNOWN), names))
+            return derived(table.alias_or_name, renamed(ctes.get(table.name, UNKNOWN), names))
         guard = self._guards[reference.relation.oid]
         columns = [(column.name, Knowledge(column.leakproof, column.type, column.digits)) for column in guard.columns]
-        output = _renamed(_Output(columns, leakproof=True, below=[reference]), names)
-        plain = _sampled_plainly(table.args.get("sample"))
-        known, whole = _as_map(output.columns), None if names else reference
-        return _Source(reference.alias, known, [reference], whole, leakproof=plain)
+        output = renamed(Output(columns, leakproof=True, below=[reference]), names)
+        plain = sampled_plainly(table.args.get("sample"))
+        known, whole = as_map(output.columns), None if names else reference
+        return Source(reference.alias, known, [reference], whole, leakproof=plain)
 
-    def _judge(self, node: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> Knowledge:
+    def _judge(self, node: exp.Expression, scope: Scope, ctes: Mapping[str, Output]) -> Knowledge:
         # Every subquery is analysed, whatever the judgement comes to: each has conditions of its own.
-        outputs = {id(inner): self.query(inner, scope, ctes) for inner in _subqueries(node)}
+        outputs = {id(inner): self.query(inner, scope, ctes) for inner in subqueries(node)}
 
         def query(inner: exp.Expression) -> Knowledge:
             exists = isinstance(inner, exp.Exists)
-            output = outputs.get(id(inner.this if exists else inner), _UNKNOWN)
+            output = outputs.get(id(inner.this if exists else inner), UNKNOWN)
             if exists:
                 return Knowledge(output.leakproof, "bool")
             known = output.columns[0][1] if output.columns and len(output.columns) == 1 else None
@@ -353,11 +295,11 @@ class _Finder:
                 return Knowledge(output.leakproof)
             return Knowledge(output.leakproof, known.type, known.digits, pieces=known.pieces)
 
-        for member in _memberships(node):
+        for member in memberships(node):
             # The engine may turn such a subquery into a join, of which the comparison is a condition like any other.
             if not judge(member, scope.resolve, query, self._assume).leakproof:
                 inner = member.args.get("query") or member.expression
-                self._fence_plainly(outputs.get(id(inner), _UNKNOWN).below)
+                self._fence_plainly(outputs.get(id(inner), UNKNOWN).below)
         return judge(node, scope.resolve, query, self._assume)
 
     def _assume(self, assumption: Assumption) -> bool:
@@ -365,18 +307,18 @@ class _Finder:
             self.assumptions.add(replace(assumption, once=assumption.parameter not in self.often))
         return self._assuming
 
-    def _after(self, node: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]) -> bool:
+    def _after(self, node: exp.Expression, scope: Scope, ctes: Mapping[str, Output]) -> bool:
         """A clause that is computed after the conditions: its subqueries have conditions of their own."""
         judged = [self._judge(part, scope, ctes) for part in expressions_of(node)]
         return all(known.leakproof for known in judged)
 
     def _output_item(
-        self, item: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output]
+        self, item: exp.Expression, scope: Scope, ctes: Mapping[str, Output]
     ) -> list[tuple[str, Knowledge]] | None:
         if isinstance(item, exp.Star):
-            return _all_columns(scope.sources)
+            return all_columns(scope.sources)
         if isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
-            return _all_columns([source for source in scope.sources if source.alias == item.table])
+            return all_columns([source for source in scope.sources if source.alias == item.table])
         value = item.this if isinstance(item, exp.Alias) else item
         known = self._judge(value, scope, ctes)
         if value.find(Collation) is not None:
@@ -384,7 +326,7 @@ class _Finder:
             known = Knowledge(leakproof=False, type=known.type)
         return [(item.alias_or_name, known)]
 
-    def _set_operation(self, node: exp.SetOperation, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
+    def _set_operation(self, node: exp.SetOperation, outer: Scope | None, ctes: Mapping[str, Output]) -> Output:
         left = self.query(node.this, outer, ctes)
         right = self.query(node.expression, outer, ctes)
         below = left.below + right.below
@@ -392,35 +334,22 @@ class _Finder:
         sinking = left.sinking or right.sinking
         for key in ("order", "limit", "offset"):
             for child in children(node.args.get(key)):
-                self._after(child, _Scope(outer=outer), ctes)
+                self._after(child, Scope(outer=outer), ctes)
         if not leakproof:
             # Each side may be sorted by its output, early.
             self._fence_plainly([each for each in below if self._guards[each.relation.oid].joined])
-        if left.columns is None or right.columns is None or len(left.columns) != len(right.columns):
-            return _Output(None, leakproof, below, sinking)
-        columns = [
-            (
-                name,
-                Knowledge(
-                    one.leakproof and two.leakproof,
-                    one.type if one.type == two.type else None,
-                    pieces=max(one.pieces, two.pieces),
-                ),
-            )
-            for (name, one), (_, two) in zip(left.columns, right.columns, strict=True)
-        ]
-        return _Output(columns, leakproof, below, sinking)
+        return Output(either(left, right), leakproof, below, sinking)
 
-    def _other(self, node: exp.Expression, outer: _Scope | None, ctes: Mapping[str, _Output]) -> _Output:
+    def _other(self, node: exp.Expression, outer: Scope | None, ctes: Mapping[str, Output]) -> Output:
         """VALUES and whatever is not known: subqueries inside are analysed, the whole is leaky unless all literal."""
-        scope = _Scope(outer=outer)
+        scope = Scope(outer=outer)
         leakproof = True
         for child in expressions_of(node):
             leakproof = self._judge(child, scope, ctes).leakproof and leakproof
         columns = self._values(node, scope, ctes) if isinstance(node, exp.Values) else None
-        return _Output(columns, leakproof and columns is not None, [])
+        return Output(columns, leakproof and columns is not None, [])
 
-    def _values(self, node: exp.Values, scope: _Scope, ctes: Mapping[str, _Output]) -> list[tuple[str, Knowledge]]:
+    def _values(self, node: exp.Values, scope: Scope, ctes: Mapping[str, Output]) -> list[tuple[str, Knowledge]]:
         """The columns of VALUES; an untyped constant or parameter becomes text where all in its column are so."""
         out = []
         for place, cells in enumerate(zip(*(row.expressions for row in node.expressions), strict=True), 1):
@@ -432,13 +361,11 @@ class _Finder:
             out.append((f"column{place}", Knowledge(leakproof, "text" if type_ == "unknown" else type_, pieces=pieces)))
         return out
 
-    def _fence(self, select: exp.Expression, scope: _Scope, ctes: Mapping[str, _Output], *, joined_only: bool) -> None:
+    def _fence(self, select: exp.Expression, scope: Scope, ctes: Mapping[str, Output], *, joined_only: bool) -> None:
         """Fence what stands below; ``joined_only``: no more than the guards that the engine may turn into joins."""
         where = select.args.get("where")
         parts = list(conjuncts(where.this)) if where is not None else []
-        if any(
-            join.args.get("using") or (join.method or "").upper() == "NATURAL" for join in select.find_all(exp.Join)
-        ):
+        if any(merges(join) for join in select.find_all(exp.Join)):
             # Columns that USING merges are no column of one source; only qualified names are certain then.
             parts = [part for part in parts if all(column.table for column in part.find_all(exp.Column))]
         for source in scope.sources:
@@ -454,132 +381,13 @@ class _Finder:
         for reference in references:
             self.fences.setdefault(reference, Fence(()))
 
-    def _copyable(self, part: exp.Expression, source: _Source, scope: _Scope, ctes: Mapping[str, _Output]) -> bool:
+    def _copyable(self, part: exp.Expression, source: Source, scope: Scope, ctes: Mapping[str, Output]) -> bool:
         """Whether a conjunct may also stand inside the fence: about this source alone, leak-proof, no subquery."""
         if part.find(exp.Subquery, exp.Exists, exp.Select, exp.SetOperation, exp.Values) is not None:
             return False
         columns = list(part.find_all(exp.Column))
-        if not columns or not all(_belongs(column, source, scope) for column in columns):
+        if not columns or not all(belongs(column, source, scope) for column in columns):
             return False
         if any(id(column) in self._respelled for column in columns):
             return False
         return self._judge(part, scope, ctes).leakproof
-
-
-def _limited_plainly(query: exp.Expression) -> bool:
-    """Whether LIMIT and OFFSET are whole numbers in the text: a negative one raises when it is computed."""
-    counts = [query.args.get(key) for key in ("limit", "offset")]
-    given = [each.args.get("expression") or each.args.get("count") for each in counts if each is not None]
-    return all(isinstance(each, exp.Var | None) or whole_number(each) for each in given)
-
-
-def _sampled_plainly(sample: Sample | None) -> bool:
-    """Whether TABLESAMPLE takes a percentage, and a seed if any, that stand in the text as whole numbers."""
-    if sample is None:
-        return True
-    seed = sample.args.get("seed")
-    plain = all(whole_number(each) and int(each.this) <= _WHOLE for each in sample.expressions)
-    return plain and (seed is None or whole_number(seed))
-
-
-def _subqueries(node: exp.Expression) -> Iterable[exp.Expression]:
-    """The outermost queries inside an expression (or the expression itself)."""
-    if isinstance(node, exp.Query | exp.Values):
-        yield node
-        return
-    for value in node.args.values():
-        for child in children(value):
-            yield from _subqueries(child)
-
-
-def _own_conditions(select: exp.Select, scope: _Scope) -> list[exp.Expression]:
-    """WHERE, and what the engine may take of HAVING into it."""
-    where, having = select.args.get("where"), select.args.get("having")
-    out = list(conjuncts(where.this)) if where is not None else []
-    if having is not None:
-        out += [part for part in conjuncts(having.this) if not stays(part, scope)]
-    return out
-
-
-def _merges(join: exp.Join) -> bool:
-    """Whether the join merges columns of one name."""
-    return bool(join.args.get("using")) or (join.method or "").upper() == "NATURAL"
-
-
-def _belongs(column: exp.Column, source: _Source, scope: _Scope) -> bool:
-    if column.table:
-        return column.table == source.alias and source.know(column.name) is not None
-    owners = [other for other in scope.sources if other.columns is None or column.name in other.columns]
-    return owners == [source]
-
-
-def _leaky_join(select: exp.Expression, scope: _Scope) -> bool:
-    """USING and NATURAL compare columns by name: every pair so compared must be leak-proof."""
-    for join in select.find_all(exp.Join):
-        if join.parent is not select and not isinstance(join.parent, JoinGroup):
-            continue
-        names = {item.name for item in join.args.get("using") or []}
-        if _merges(join) and not names:
-            if any(source.columns is None for source in scope.sources):
-                return True
-            names = {name for source in scope.sources for name in source.columns or ()}
-        for name in names:
-            found = [known for source in scope.sources if (known := source.know(name)) is not None]
-            if not found or not all(comparable(found[0], known) for known in found):
-                return True
-    return False
-
-
-def _memberships(node: exp.Expression) -> Iterable[exp.Expression]:
-    """The comparisons with the rows of a subquery, not those inside subqueries."""
-    if isinstance(node, exp.Query | exp.Values):
-        return
-    if isinstance(node, exp.In) and node.args.get("query") is not None:
-        yield node
-    if isinstance(node, Quantified) and isinstance(node.expression, exp.Query | exp.Values):
-        yield node
-    for value in node.args.values():
-        for child in children(value):
-            yield from _memberships(child)
-
-
-def _derived(alias: str, output: _Output) -> _Source:
-    return _Source(alias, _as_map(output.columns), output.below, leakproof=output.leakproof, sinking=output.sinking)
-
-
-def _joined(alias: str, sources: Sequence[_Source]) -> _Source:
-    return _Source(
-        alias,
-        None,
-        [reference for source in sources for reference in source.below],
-        leakproof=all(source.leakproof for source in sources),
-        sinking=any(source.sinking for source in sources),
-        several=True,
-    )
-
-
-def _renamed(output: _Output, names: Sequence[str]) -> _Output:
-    if not names or output.columns is None:
-        return output
-    columns = [
-        (names[index] if index < len(names) else name, known) for index, (name, known) in enumerate(output.columns)
-    ]
-    return _Output(columns, output.leakproof, output.below, output.sinking)
-
-
-def _as_map(columns: list[tuple[str, Knowledge]] | None) -> Mapping[str, Knowledge] | None:
-    if columns is None:
-        return None
-    out: dict[str, Knowledge] = {}
-    for name, known in columns:
-        out[name] = Knowledge(known.leakproof and name not in out, known.type, known.digits, pieces=known.pieces)
-    return out
-
-
-def _all_columns(sources: Iterable[_Source]) -> list[tuple[str, Knowledge]] | None:
-    out: list[tuple[str, Knowledge]] = []
-    for source in sources:
-        if source.columns is None:
-            return None
-        out.extend(source.columns.items())
-    return out

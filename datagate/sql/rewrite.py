@@ -18,7 +18,7 @@ from datagate.sql.freshness import checked, is_limited
 from datagate.sql.group_by import extend_group_by
 from datagate.sql.guard import Numbering, place_guards, unqualify_columns
 from datagate.sql.inventory import Reference
-from datagate.sql.leakproof import Assumption
+from datagate.sql.knowledge import Assumption
 from datagate.sql.leaks import find_fences
 from datagate.sql.locks import locked_relations
 from datagate.sql.lookups import condition_lookups, find_lookups, held_columns, relations_in_literals

@@ -17,7 +17,7 @@ from datagate.model.lookup import Lookup
 from datagate.model.names import RelationName
 from datagate.sql.dialect import NotCarried, TooDeep
 from datagate.sql.guard import Numbering
-from datagate.sql.leakproof import Assumption
+from datagate.sql.knowledge import Assumption
 from datagate.sql.rewrite import Engine, Rewritten, Surroundings, rewrite
 from datagate.sql.views import Seen
 from datagate.verify.mismatch import Mismatch, MismatchKind

@@ -21,7 +21,8 @@ from datagate.model.fragment import Binding, Fragment
 from datagate.model.values import ValueType
 from datagate.policy.predicate import PredicateFault, PredicateParts
 from datagate.sql.dialect import NotCarried, parse_canonical
-from datagate.sql.leakproof import LEAKY, Knowledge, judge
+from datagate.sql.knowledge import LEAKY, Knowledge
+from datagate.sql.leakproof import judge
 
 _ROOTS = frozenset({"principal", "actor", "mandate", "purpose", "now"})
 _PREFIX = "SELECT "
