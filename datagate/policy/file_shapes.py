@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, Tag
 from pydantic.json_schema import models_json_schema
 
 from datagate.policy.example_shapes import ExamplesShape
+from datagate.policy.meanings import MEANINGS
 from datagate.policy.shapes import (
     ActionName,
     ColumnNames,
@@ -115,7 +117,9 @@ def json_schema() -> dict[str, Any]:
         by_alias=True,
         title="datagate policy file",
     )
-    definitions = {name: _without_null(definition) for name, definition in schema["$defs"].items()}
+    definitions = {
+        name: _described(_without_null(definition), MEANINGS[name]) for name, definition in schema["$defs"].items()
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "datagate policy file",
@@ -140,3 +144,12 @@ def _without_null(definition: dict[str, Any]) -> dict[str, Any]:
             kept["anyOf"] = choices
         properties[key] = kept
     return {**definition, "properties": properties} if properties else definition
+
+
+def _described(definition: dict[str, Any], meanings: Mapping[str, str]) -> dict[str, Any]:
+    """Say with every key what it means; the name of its attribute here is no title for people."""
+    properties = {
+        key: {**{name: part for name, part in entry.items() if name != "title"}, "description": meanings[key]}
+        for key, entry in definition["properties"].items()
+    }
+    return {**definition, "properties": properties}

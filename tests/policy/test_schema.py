@@ -11,6 +11,7 @@ import yaml
 
 from datagate.policy import json_schema
 from datagate.policy.document import Plain, read_document
+from datagate.policy.meanings import MEANINGS
 from datagate.policy.report import Report
 
 ROOT = Path(__file__).parents[2]
@@ -64,3 +65,13 @@ def test_every_key_is_explained() -> None:
     """Each shape says what it is."""
     definitions = json_schema()["$defs"]
     assert all(entry.get("description") for entry in definitions.values() if entry.get("type") == "object")
+
+
+def test_editors_say_what_each_key_means() -> None:
+    """Every key has its sentence, and no sentence is about a key that is gone."""
+    shapes = json_schema()["$defs"]
+    said = {
+        name: {key: entry["description"] for key, entry in shape["properties"].items()}
+        for name, shape in shapes.items()
+    }
+    assert said == MEANINGS
