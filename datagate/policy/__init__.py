@@ -16,8 +16,10 @@ from datagate.policy.examples import (
     compare,
 )
 from datagate.policy.file_shapes import json_schema
+from datagate.policy.first_draft import first_draft
 from datagate.policy.load import PolicySource, load_examples, load_policies, read_source
 from datagate.policy.predicate import PredicateFault, PredicateParts, PredicateReader
+from datagate.policy.report import suggestion
 
 __all__ = [
     "ExampleCase",
@@ -36,8 +38,10 @@ __all__ = [
     "check_functions",
     "check_types",
     "compare",
+    "first_draft",
     "json_schema",
     "load_examples",
     "load_policies",
     "read_source",
+    "suggestion",
 ]

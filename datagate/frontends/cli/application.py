@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo")(demo)
+app.command("draft")(policies.draft)
 app.command("check")(policies.check)
 app.command("test")(policies.prove)
 app.command("schema")(policies.schema)

@@ -17,11 +17,11 @@ from datagate.backends.postgres.embedded import EmbeddedPostgres, find_binaries
 from datagate.backends.postgres.examples import run_examples
 from datagate.backends.postgres.predicate import PostgresPredicates
 from datagate.backends.postgres.scratch import create_scratch
-from datagate.errors import OperationalError, PolicyError, Problem
-from datagate.frontends.cli.options import POLICIES, OptionalDsn, Policies, connect_plainly
+from datagate.errors import OperationalError, PolicyError, Problem, UndefinedRelation
+from datagate.frontends.cli.options import POLICIES, Dsn, OptionalDsn, Policies, connect_plainly
 from datagate.gate import check_against
 from datagate.model.catalog import Catalog
-from datagate.policy import PolicySource, json_schema, read_source
+from datagate.policy import PolicySource, first_draft, json_schema, read_source, suggestion
 
 Directory = Annotated[Path | None, typer.Argument(metavar="[DIR]", help="As --policies.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the problems as JSON, for CI.")]
@@ -52,6 +52,23 @@ def check(
 def schema() -> None:
     """Print the JSON Schema of policy files, for editors."""
     print(json.dumps(json_schema(), indent=2))
+
+
+def draft(
+    relation: Annotated[str, typer.Argument(metavar="RELATION", help="The table, with its schema: bank.customers.")],
+    dsn: Dsn,
+    policies: Policies = POLICIES,
+) -> None:
+    """Print the first draft of a table's policy file: every column, and a rule that shows nothing yet.
+
+    Columns whose name tells no tag get one that the check refuses, so that none is forgotten.
+    """
+    words = read_source(policies, PostgresPredicates()).policies
+    with connect_plainly(dsn) as connection:
+        known = {str(each.name): each for each in read_catalog(connection).relations.values()}
+    if relation not in known:
+        raise UndefinedRelation(f"there is no relation {relation}; {suggestion(relation, known)}")
+    print(first_draft(known[relation], words), end="")
 
 
 def prove(

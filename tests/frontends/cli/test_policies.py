@@ -114,3 +114,26 @@ def test_a_directory_that_is_not_there(run: Run, tmp_path: Path) -> None:
     outcome = run(f"check {tmp_path / 'nowhere'}")
     assert outcome.code == 1
     assert "no such directory" in outcome.out
+
+
+def test_a_first_draft_is_checked_until_it_is_done(run: Run, bank: Bank, tmp_path: Path) -> None:
+    """`draft` lists every column of a table; what is left to say the check names, and nothing is shown before."""
+    words = tmp_path / "policies"
+    words.mkdir()
+    (words / "datagate.yaml").write_text((POLICIES / "datagate.yaml").read_text().partition("scopes:")[0])
+    outcome = run(f"draft bank.customers --policies {words} --dsn '{bank.owner}'")
+    assert outcome.code == 0
+    assert "  customer_id: identifier  # bigint" in outcome.out
+    assert "  birth_date: birth-date  # date" in outcome.out
+    assert "  full_name: name  # text" in outcome.out
+    (words / "customers.yaml").write_text(outcome.out)
+    checked = run(f"check {words}")
+    assert checked.code == 1
+    assert checked.out.count("unknown tag 'choose-a-tag'") == outcome.out.count("choose-a-tag  #") > 0
+    (words / "customers.yaml").write_text(outcome.out.replace("choose-a-tag", "plain"))
+    assert run(f"check {words} --dsn '{bank.owner}'").code == 0
+    wrong = run(f"draft bank.customer --policies {words} --dsn '{bank.owner}'")
+    assert (wrong.code, wrong.err) == (
+        1,
+        "datagate: there is no relation bank.customer; did you mean 'bank.customers'?\n",
+    )
