@@ -14,6 +14,7 @@ from datagate.frontends.cli import gateway, lifecycle, policies, showing, state,
 from datagate.frontends.cli.audit import audit
 from datagate.frontends.cli.demo import demo
 from datagate.frontends.cli.doctor import doctor
+from datagate.frontends.cli.effect import effect
 
 app = typer.Typer(
     name="datagate",
@@ -29,6 +30,7 @@ app.command("test")(policies.prove)
 app.command("schema")(policies.schema)
 app.command("query")(statements.query)
 app.command("explain")(statements.explain)
+app.command("effect")(effect)
 app.command("why")(why.why_row)
 app.command("reload")(why.reload)
 app.command("init")(state.init)

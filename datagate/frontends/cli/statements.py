@@ -39,6 +39,7 @@ from datagate.frontends.cli.results import print_result, result_of
 from datagate.gate import Explained, Gate
 from datagate.gate.trace import Line, Trace, trace
 from datagate.model.caller import ActorKind, Caller
+from datagate.stores.keyring import Keyring
 
 Sql = Annotated[str, typer.Argument(metavar="SQL", help="One statement; - reads it from standard input.")]
 
@@ -67,7 +68,7 @@ def query(
     logging.getLogger("datagate.audit").addHandler(logging.NullHandler())
     with (
         sink(audit) as kept,
-        _gate(dsn, state, policies, kept) as gate,
+        open_gate(dsn, state, policies, kept) as gate,
         driver.connect(dsn, caller=caller, gate=gate, autocommit=True) as connection,
     ):
         cursor = connection.execute(_text(sql))
@@ -91,7 +92,7 @@ def explain(
     is SQL. For stewards: a refusal comes with its reason, which the caller would not be told.
     """
     caller = caller_of(principal, actor, actor_kind, mandate, purpose)
-    with _gate(dsn, state, policies, None) as gate:
+    with open_gate(dsn, state, policies) as gate:
         try:
             explained = gate.session(caller, frontend="cli").explain(_text(sql))
         except DatagateError as error:
@@ -103,11 +104,13 @@ def explain(
 
 
 @contextmanager
-def _gate(dsn: str, state: str | None, policies: Path, audit: Sink | None) -> Iterator[Gate]:
+def open_gate(
+    dsn: str, state: str | None, policies: Path, audit: Sink | None = None, *, keys: Keyring | None = None
+) -> Iterator[Gate]:
     """A gate whose state is closed at the end."""
     with store(dsn, state) as found:
         try:
-            gate = Gate.open(dsn, policies=policies, state=found, keyring=keyring(), audit=audit)
+            gate = Gate.open(dsn, policies=policies, state=found, keyring=keys or keyring(), audit=audit)
         except psycopg.Error as error:
             raise connection_fault(error) from None
         yield gate
