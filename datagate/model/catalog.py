@@ -27,7 +27,8 @@ class Column:
     ``type`` is the internal name of its type (``int4``, ``varchar``, ``_text`` for text[]), with the
     schema in ``type_schema``; ``type_text`` its SQL spelling with modifiers (``character varying(20)``);
     ``base_type`` the internal name after resolving domains; ``generated`` for generated-always columns. ``collated``:
-    it has a collation that is neither the database's nor "C", so that comparing it may fail.
+    it has a collation that is neither the database's nor "C", so that comparing it may fail. ``default``: the engine's
+    text of its default; None without one.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Column:
     generated: bool
     identity: str
     collated: bool = False
+    default: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,9 @@ class Relation:
     ``primary_key``: its columns, empty without one. ``parent``: the table that it is a partition or
     inheritance child of. ``view_sql``: a view's own query text with everything qualified.
     ``view_columns``: for a view, the columns of other relations that it depends on, and the relations
-    themselves (with an empty column name).
+    themselves (with an empty column name). ``keys``: for each index that refuses rows (unique, exclusion), of the
+    relation itself and of those below it, its columns, with an empty name for an expression or a condition.
+    ``triggered``: INSERT or UPDATE where a trigger may change a row before it is written.
     """
 
     oid: int
@@ -61,6 +65,8 @@ class Relation:
     parent: RelationName | None
     view_sql: str | None
     view_columns: tuple[tuple[RelationName, str], ...]
+    keys: tuple[tuple[str, ...], ...] = ()
+    triggered: frozenset[str] = frozenset()
 
     def column(self, name: str) -> Column | None:
         """The column of that exact name, or None."""

@@ -88,12 +88,27 @@ class TargetKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """That a new row is held to its check by its values, before it can meet a key that a hidden row has.
+
+    ``read``: the columns that the check reads, with the type that a value becomes; ``given``: the columns that may be
+    written, with the type of a literal for them; ``defaults``: what stands in a column for which there is no value, of
+    those that the check reads and where it is a constant. All are engine text.
+    """
+
+    read: Mapping[str, str]
+    given: Mapping[str, str]
+    defaults: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """What a write is held to. Every fragment is an expression over the relation under the key's ``alias``.
 
     ``guard``: the relation as the caller sees it, under that alias. ``seen``: the rows that the caller sees. ``shown``:
     masked columns as the caller sees them. ``touch``: the rows that the action may touch. ``check``: what a row must
-    satisfy afterwards. None: all rows, anything. ``refusal``: a boolean that always raises 44000.
+    satisfy afterwards. None: all rows, anything. ``refusal``: a boolean that always raises 44000. ``ahead``: None where
+    nothing is to be asked of a row's values before it is written, or nothing can.
     """
 
     guard: Guard
@@ -102,6 +117,7 @@ class Target:
     touch: Fragment | None
     check: Fragment | None
     refusal: Fragment
+    ahead: Ahead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +128,4 @@ class TargetTexts:
     touch: str | None
     check: str | None
     refusal: str
+    ahead: Ahead | None = None

@@ -14,6 +14,7 @@ from datagate.errors import UnsupportedConstruct
 from datagate.model.fragment import Fragment
 from datagate.model.guard import CHECKED, Target, TargetKey
 from datagate.model.policy import Action
+from datagate.sql import ahead
 from datagate.sql.dialect import generate
 from datagate.sql.dialect.nodes import GuardText, MergeArm, Write
 from datagate.sql.guard import Fence, Numbering
@@ -67,6 +68,7 @@ class _Placing:
             self._place_merge(copied)
         else:
             self._place_conflict()
+        self._place_ahead()
         self._place_check()
 
     def _qualify(self) -> None:
@@ -136,6 +138,32 @@ class _Placing:
         filtered, refusal = self._text(target.touch), self._text(target.refusal)
         then = generate(own) if own is not None else "true"
         conflict.set("where", GuardText(this=f"CASE WHEN {filtered} THEN {then} ELSE {refusal} END"))
+
+    # Values.
+
+    def _place_ahead(self) -> None:
+        """What new rows must satisfy, asked of their values."""
+        action = self._write.args["action"]
+        if action == "MERGE":
+            for arm in self._write.args["arms"]:
+                held = self._ahead(self._arm_key(arm)) if arm.args["action"] in ("INSERT", "UPDATE") else None
+                if held is not None:
+                    ahead.place_sets(arm.args["sets"], held) if arm.args["action"] == "UPDATE" else ahead.place_values(
+                        arm, held
+                    )
+            return
+        for key in self._held.targets:
+            held = self._ahead(key)
+            if held is not None and key.action is Action.INSERT:
+                ahead.place_insert(self._write, held)
+            elif held is not None:
+                ahead.place_sets((self._write.args.get("conflict") or self._write).args["sets"], held)
+
+    def _ahead(self, key: TargetKey) -> ahead.Held | None:
+        target = self._held.targets[key]
+        if target.ahead is None or target.check is None:
+            return None
+        return ahead.Held(target.ahead, self._text(target.check), self._text(target.refusal), key.alias)
 
     # RETURNING.
 

@@ -149,6 +149,7 @@ def _texts(target: Target, numbering: Numbering) -> TargetTexts:
         touch=text(target.touch),
         check=text(target.check),
         refusal=numbering.text(target.refusal),
+        ahead=target.ahead,
     )
 
 

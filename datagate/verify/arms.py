@@ -49,8 +49,9 @@ class ArmWalk(ReturningWalk):
             if f.keys() - {"action", "infer"}:
                 raise differs("ON CONFLICT")
             return
-        self._assignments(o["targetList"], f["targetList"], write, scope)
         held = next(text for key, text in write.held.items() if key.action is Action.UPDATE)
+        sets = self._sets_held(o["targetList"], f["targetList"], held, write.alias)
+        self._assignments(o["targetList"], sets, write, scope)
         self._or_refused(o.get("whereClause"), f.get("whereClause"), held, write, scope)
 
     def _infer(self, o: Tree | None, f: Tree | None, write: Write, scope: Scope) -> None:
@@ -111,7 +112,7 @@ class ArmWalk(ReturningWalk):
             if held is None:
                 raise unguarded("nothing is prescribed for an arm of MERGE")
         self._arm_condition(o.get("condition"), condition, held, write, scope)
-        self._arm_values(o, f, write, scope)
+        self._arm_values(o, f, held, write, scope)
 
     def _arm_condition(
         self, o: Tree | None, f: Tree | None, held: TargetTexts | None, write: Write, scope: Scope
@@ -132,9 +133,12 @@ class ArmWalk(ReturningWalk):
         if test != expression(f"CASE WHEN {held.touch} THEN true ELSE {held.refusal} END"):
             raise unguarded("a row that may not be touched is not refused")
 
-    def _arm_values(self, o: Tree, f: Tree, write: Write, scope: Scope) -> None:
+    def _arm_values(self, o: Tree, f: Tree, held: TargetTexts | None, write: Write, scope: Scope) -> None:
+        if held is None:
+            return
         if o["commandType"] == "CMD_UPDATE":
-            self._assignments(o["targetList"], f["targetList"], write, scope)
+            sets = self._sets_held(o["targetList"], f["targetList"], held, write.alias)
+            self._assignments(o["targetList"], sets, write, scope)
         elif o["commandType"] == "CMD_INSERT":
             if "targetList" in o or "values" not in o:
                 if o.get("targetList") != f.get("targetList"):
@@ -144,6 +148,9 @@ class ArmWalk(ReturningWalk):
             values, finals = o.get("values", ()), f.get("values", ())
             if len(values) != len(finals):
                 raise differs("the values of an arm of MERGE")
+            if values:
+                names = [target["ResTarget"]["name"] for target in f.get("targetList", ())]
+                (finals,) = self._rows_held([values], [finals], names, held, write.alias)
             for one, other in zip(values, finals, strict=True):
                 self._node(one, other, self._computing(write, scope))
 

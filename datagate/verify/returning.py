@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datagate.model.guard import CHECKED
 from datagate.model.policy import Action
-from datagate.verify.aimed import AimedWalk, Write, expression
+from datagate.verify.ahead import AheadWalk
+from datagate.verify.aimed import Write, expression
 from datagate.verify.labels import label_of
 from datagate.verify.mismatch import differs, forbidden, unguarded
 from datagate.verify.scope import Scope
 from datagate.verify.tree import Tree
 
 
-class ReturningWalk(AimedWalk):
+class ReturningWalk(AheadWalk):
     """A walk that compares RETURNING."""
 
     def _returning(self, write: Write, scope: Scope) -> None:

@@ -58,7 +58,10 @@ class WriteWalk(ArmWalk):
         if ("selectStmt" in o) != ("selectStmt" in f):
             raise differs("the source of INSERT")
         if "selectStmt" in o:
-            self._node(o["selectStmt"], f["selectStmt"], replace(scope, target=None, levels=()))
+            held = next(text for key, text in write.held.items() if key.action is Action.INSERT)
+            names = [target["ResTarget"]["name"] for target in f.get("cols", ())]
+            query = self._query_held(o["selectStmt"], f["selectStmt"], names, held, write.alias)
+            self._node(o["selectStmt"], query, replace(scope, target=None, levels=()))
         self._conflict(write, scope)
         self._returning(write, scope)
 
@@ -67,7 +70,8 @@ class WriteWalk(ArmWalk):
         scope = self._with(o, f, scope)
         write = self._aimed(o, f, [(Action.UPDATE, o, f)], scope)
         self._items(write, "fromClause", scope)
-        self._assignments(o["targetList"], f["targetList"], write, scope)
+        sets = self._sets_held(o["targetList"], f["targetList"], write.any_held, write.alias)
+        self._assignments(o["targetList"], sets, write, scope)
         self._where(write, "whereClause", _read(write.any_held.touch), scope)
         self._returning(write, scope)
 

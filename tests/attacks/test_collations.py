@@ -1,4 +1,4 @@
-"""Class 57: comparisons that fail by the collations of their columns.
+"""Class 58: comparisons that fail by the collations of their columns.
 
 What: two columns of different collations, compared; patterns on a column whose collation is not deterministic.
 Why: PostgreSQL finds out when it compares, so a hidden row that it meets on its way is told by an error.

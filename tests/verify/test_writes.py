@@ -5,8 +5,7 @@ The rewritings come from the gate, for the clerk of the shop, and are changed as
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +107,11 @@ def session(postgres: EmbeddedPostgres) -> Iterator[GateSession]:
 @pytest.fixture(scope="module")
 def verified(session: GateSession) -> list[Verified]:
     """What the verifier was asked for each of the statements."""
+    return asked_of(session, [*STATEMENTS, *(MERGES if has_merge_returning(session) else [])])
+
+
+def asked_of(session: GateSession, statements: list[str]) -> list[Verified]:
+    """What the verifier is asked while statements are admitted."""
     asked: list[Verified] = []
     real = verify
 
@@ -117,13 +121,13 @@ def verified(session: GateSession) -> list[Verified]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "verify", note)
-        merges = MERGES if _merges(session) else []
-        for statement in [*STATEMENTS, *merges]:
+        for statement in statements:
             session.admit(statement)
     return asked
 
 
-def _merges(session: GateSession) -> bool:
+def has_merge_returning(session: GateSession) -> bool:
+    """Whether MERGE has RETURNING."""
     return session._shared.catalog.server_version >= 170000
 
 
@@ -188,7 +192,7 @@ def test_every_missing_part_is_refused(verified: list[Verified]) -> None:
     """
     tried, passed = 0, []
     for each in verified:
-        for mutant in _without_a_part(read(each.final, QUERIES | WRITES)):
+        for mutant in without_a_part(read(each.final, QUERIES | WRITES)):
             tried += 1
             passed += [] if each.refuses_tree(mutant) else [each.original]
     assert tried > 300
@@ -200,41 +204,48 @@ def test_every_swap_of_neighbours_is_refused(verified: list[Verified]) -> None:
     tried = 0
     for each in verified:
         tree = read(each.final, QUERIES | WRITES)
-        for mutant in _swapped(tree):
+        for mutant in swapped(tree):
             tried += 1
             assert each.refuses_tree(mutant), (each.original, mutant)
     assert tried > 100
 
 
-def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Every container in the tree with every key or place in it."""
+def without_a_part(tree: Tree) -> Iterator[Tree]:
+    """The tree without any one part of it: what is in a list, or a field that is a node."""
+    yield from (each for each in _changed(tree, _shorter) if each)
+
+
+def swapped(tree: Tree) -> Iterator[Tree]:
+    """The tree with any two neighbours in a list, the one in the place of the other."""
+    yield from _changed(tree, _exchanged)
+
+
+def _changed(tree: Any, change: Callable[[Any], Iterator[Any]]) -> Iterator[Any]:
+    """The tree with a change of any one container in it; what stays the same is shared."""
+    yield from change(tree)
     if isinstance(tree, dict):
         for key, value in tree.items():
-            yield tree, key
-            yield from _places(value)
+            for other in _changed(value, change):
+                yield {**tree, key: other}
     elif isinstance(tree, list):
         for place, value in enumerate(tree):
-            yield tree, place
-            yield from _places(value)
+            for other in _changed(value, change):
+                yield [*tree[:place], other, *tree[place + 1 :]]
 
 
-def _without_a_part(tree: Tree) -> Iterator[Tree]:
-    count = sum(1 for _ in _places(tree))
-    for index in range(count):
-        mutant = copy.deepcopy(tree)
-        container, key = next(each for number, each in enumerate(_places(mutant)) if number == index)
-        value = container[key]
-        if isinstance(container, dict) and (not isinstance(value, dict | list) or container is mutant):
-            continue
-        del container[key]
-        yield mutant
+def _shorter(container: Any) -> Iterator[Any]:
+    if isinstance(container, dict):
+        for key, value in container.items():
+            if isinstance(value, dict | list):
+                yield {each: kept for each, kept in container.items() if each != key}
+    elif isinstance(container, list):
+        for place in range(len(container)):
+            yield [*container[:place], *container[place + 1 :]]
 
 
-def _swapped(tree: Tree) -> Iterator[Tree]:
-    count = sum(1 for _ in _places(tree))
-    for index in range(count):
-        mutant = copy.deepcopy(tree)
-        container, key = next(each for number, each in enumerate(_places(mutant)) if number == index)
-        if isinstance(container, list) and key and container[key] != container[key - 1]:
-            container[key - 1], container[key] = container[key], container[key - 1]
-            yield mutant
+def _exchanged(container: Any) -> Iterator[Any]:
+    if isinstance(container, list):
+        for place in range(1, len(container)):
+            before, after = container[place - 1 : place + 1]
+            if before != after:
+                yield [*container[: place - 1], after, before, *container[place + 1 :]]

@@ -39,8 +39,10 @@ SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text,
 _COLUMNS = """
 SELECT a.attrelid::bigint, a.attname, t.typname, tn.nspname, pg_catalog.format_type(a.atttypid, a.atttypmod),
        COALESCE(b.typname, t.typname), a.attnotnull, a.atthasdef, a.attgenerated <> '', a.attidentity::text, a.attnum,
-       a.attcollation NOT IN (0, 'pg_catalog."default"'::regcollation, 'pg_catalog."C"'::regcollation)
+       a.attcollation NOT IN (0, 'pg_catalog."default"'::regcollation, 'pg_catalog."C"'::regcollation),
+       CASE WHEN a.atthasdef AND a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
   FROM pg_catalog.pg_attribute a
+  LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -49,6 +51,30 @@ SELECT a.attrelid::bigint, a.attname, t.typname, tn.nspname, pg_catalog.format_t
  WHERE a.attnum > 0 AND NOT a.attisdropped
    AND c.relkind IN ('r','p','v','m','f','S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'
  ORDER BY a.attrelid, a.attnum
+"""
+
+_FAMILIES = """
+WITH RECURSIVE below (above, oid) AS (
+  SELECT c.oid, c.oid FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p') AND c.oid >= 16384
+  UNION SELECT b.above, i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid
+)
+"""
+
+_KEYS = f"""
+{_FAMILIES}
+SELECT DISTINCT b.above::bigint, ARRAY(
+         SELECT COALESCE(a.attname::text, '') FROM pg_catalog.unnest(x.indkey::int2[]) AS k (num)
+           LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.num
+         UNION SELECT '' WHERE x.indpred IS NOT NULL ORDER BY 1)
+  FROM below b JOIN pg_catalog.pg_index x ON x.indrelid = b.oid WHERE x.indisunique OR x.indisexclusion
+"""
+
+# pg_trigger.tgtype: 1 for each row, 2 before, 4 insert, 16 update (src/include/catalog/pg_trigger.h).
+_TRIGGERS = f"""
+{_FAMILIES}
+SELECT DISTINCT b.above::bigint, e.word FROM below b JOIN pg_catalog.pg_trigger t ON t.tgrelid = b.oid
+  JOIN (VALUES (4, 'INSERT'), (16, 'UPDATE')) AS e (bit, word) ON t.tgtype & e.bit > 0
+ WHERE t.tgtype & 3 = 3 AND NOT t.tgisinternal
 """
 
 _VIEW_COLUMNS = """
@@ -119,6 +145,7 @@ def read_catalog(connection: psycopg.Connection[Any]) -> Catalog:
         relation_rows = cursor.execute(_RELATIONS, [sorted(ENGINE_VIEWS)]).fetchall()
         columns = _columns(rows(_COLUMNS))
         view_columns = _view_columns(rows(_VIEW_COLUMNS))
+        held = _held(rows(_KEYS), rows(_TRIGGERS))
         pure = {name for (name,) in rows(_FUNCTIONS)}
         engine_functions = frozenset(name for (name,) in rows(_ENGINE_FUNCTIONS))
         user_functions = rows(_USER_FUNCTIONS)
@@ -126,10 +153,10 @@ def read_catalog(connection: psycopg.Connection[Any]) -> Catalog:
         types = _types(rows(_TYPES))
         ((database,),) = rows("SELECT pg_catalog.current_database()::text")
     search_path = _search_path(connection)
-    relations = _relations(relation_rows, columns, view_columns)
+    relations = _relations(relation_rows, columns, view_columns, held)
     functions = frozenset((pure | STABLE_FUNCTIONS | SETTING_FUNCTIONS | VIEW_FUNCTIONS) - DENIED_FUNCTIONS)
     return Catalog(
-        version=_digest(relation_rows, columns, view_columns, user_functions, user_operators, types, search_path),
+        version=_digest(relation_rows, columns, view_columns, held, user_functions, user_operators, types, search_path),
         database=database,
         server_version=connection.info.server_version,
         search_path=search_path,
@@ -151,7 +178,7 @@ def _search_path(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> Mapping[int, tuple[Column, ...]]:
     out: dict[int, list[Column]] = defaultdict(list)
-    for oid, name, type_, schema, text, base, not_null, default, generated, identity, number, collated in rows:
+    for oid, name, type_, schema, text, base, not_null, has, generated, identity, number, collated, default in rows:
         out[oid].append(
             Column(
                 name=name,
@@ -161,10 +188,11 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> Mapping[int, tuple[Column, ...]
                 type_text=text,
                 base_type=base,
                 not_null=not_null,
-                has_default=default,
+                has_default=has,
                 generated=generated,
                 identity=identity,
                 collated=collated,
+                default=default,
             )
         )
     return {oid: tuple(columns) for oid, columns in out.items()}
@@ -177,16 +205,30 @@ def _view_columns(rows: Iterable[tuple[Any, ...]]) -> Mapping[int, tuple[tuple[R
     return {oid: tuple(sorted(pairs)) for oid, pairs in out.items()}
 
 
+def _held(
+    keys: Iterable[tuple[Any, ...]], triggers: Iterable[tuple[Any, ...]]
+) -> Mapping[int, tuple[tuple[tuple[str, ...], ...], frozenset[str]]]:
+    """What keeps out or changes rows that are written to a relation: keys, and the actions that triggers precede."""
+    by_oid: dict[int, tuple[set[tuple[str, ...]], set[str]]] = defaultdict(lambda: (set(), set()))
+    for oid, columns in keys:
+        by_oid[oid][0].add(tuple(columns))
+    for oid, action in triggers:
+        by_oid[oid][1].add(action)
+    return {oid: (tuple(sorted(found)), frozenset(actions)) for oid, (found, actions) in by_oid.items()}
+
+
 def _relations(
     rows: Iterable[tuple[Any, ...]],
     columns: Mapping[int, tuple[Column, ...]],
     view_columns: Mapping[int, tuple[tuple[RelationName, str], ...]],
+    held: Mapping[int, tuple[tuple[tuple[str, ...], ...], frozenset[str]]],
 ) -> Mapping[RelationName, Relation]:
     rows = list(rows)
     by_text = {f"{schema}.{name}": RelationName(schema, name) for _, schema, name, *_ in rows}
     out = {}
     for oid, schema, name, kind, parent, view_sql, key in rows:
         relation = RelationName(schema, name)
+        keys, triggered = held.get(oid, ((), frozenset()))
         out[relation] = Relation(
             oid=oid,
             name=relation,
@@ -196,6 +238,8 @@ def _relations(
             parent=by_text[parent] if parent is not None else None,
             view_sql=_view_sql(relation, view_sql),
             view_columns=view_columns.get(oid, ()),
+            keys=keys,
+            triggered=triggered,
         )
     return out
 

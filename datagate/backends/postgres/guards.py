@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from datagate.backends.postgres.ahead import ahead_of
 from datagate.backends.postgres.mask_types import cast, literal
 from datagate.backends.postgres.masks import is_total, mask_expression
 from datagate.backends.postgres.predicate import compile_predicate, is_leakproof
@@ -282,6 +283,7 @@ def compile_target(
 
     guard = compile_guard(seen, relation, catalog, consents_relation, alias=key.alias)
     touch, check = _held_to(seen, decided, key)
+    afterwards = condition(check) if check is not None else None
     compiler = _Compiler(seen, catalog, consents_relation, row_relation, key.alias)
     columns = {column.name: column for column in relation.columns}
     shown = {
@@ -294,8 +296,9 @@ def compile_target(
         seen=condition(seen.filter),
         shown=shown,
         touch=condition(touch) if touch is not None else None,
-        check=condition(check) if check is not None else None,
+        check=afterwards,
         refusal=Fragment.of(f"datagate.refuse_row({_literal(str(relation.name))})"),
+        ahead=ahead_of(afterwards, key, relation, catalog.types),
     )
 
 
