@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from datagate.stores import blocks, movement, plans
+from datagate.stores import blocks, movement, plans, turns
 from datagate.stores.history import HISTORIES
 from datagate.stores.signals import CONSENT
 from datagate.stores.tables import metadata
@@ -269,7 +269,7 @@ def create_statements() -> Iterator[str]:
     """What makes functions and triggers; each may run again."""
     yield "DROP FUNCTION IF EXISTS datagate.still_current(text[], bigint, timestamptz)"
     yield from movement.create_statements()
-    yield from (_NUMBER, _NUMBER_INDEX)
+    yield from (_NUMBER, _NUMBER_INDEX, *turns.INDEXES)
     yield from blocks.create_statements()
     yield from (_TELL, _COUNT, _ADVANCE, _TAKEN, _STILL_CURRENT, _USE, _REFUSE_ROW)
     yield from plans.FUNCTIONS
