@@ -36,15 +36,14 @@ class Cursors:
         Raises:
             DatagateError: The caller has no rights, or the state cannot be read.
         """
-        rights = self._current_rights()
-        purposes, purpose = self._shared.policies.purposes, self._caller.purpose
-        asked = purposes.chain(purpose) if purpose is not None and purpose in purposes else ()
-        consents = frozenset(consent_parties(asked))
+        since, rights = self._gate.lookout.asked_now(), self._current_rights()
+        consents = frozenset(consent_parties(rights.answered))
         values = self._gate.lookout.epochs([*rights.facts.epoch.parties, *consents])
         if sum(values[party] for party in set(rights.facts.epoch.parties)) != rights.facts.epoch.value:
             self.refresh()
             raise RightsChanged("the caller's rights changed a moment ago; run the transaction again")
-        return Pledge(values, consents, rights.facts.valid_until, self._shared.policies.version, purpose)
+        ends, version = rights.facts.valid_until, self._shared.policies.version
+        return Pledge(values, consents, ends, version, since, rights.answered, self._caller.purpose)
 
     def confirm(self, pledge: Pledge) -> None:
         """Hold what is read from a cursor to the state as it is now.
@@ -54,9 +53,15 @@ class Cursors:
         """
         if pledge.purpose != self._caller.purpose:
             raise RightsChanged("the purpose changed since this cursor was opened; close it and open it again")
-        ended = pledge.valid_until is not None and pledge.valid_until <= self._gate.lookout.now()
+        lookout = self._gate.lookout
+        ended = pledge.valid_until is not None and pledge.valid_until <= lookout.now()
         same_policies = self._gate.current.policies.version == pledge.policy_version
-        if ended or not same_policies or self._gate.lookout.epochs(pledge.epochs) != pledge.epochs:
+        if (
+            ended
+            or not same_policies
+            or lookout.epochs(pledge.epochs) != pledge.epochs
+            or lookout.turned(pledge.purposes, pledge.since)
+        ):
             self.refresh()
             raise RightsChanged("rights changed since this cursor was opened; close it and open it again")
 

@@ -12,12 +12,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 from weakref import WeakSet
 
 from datagate.errors import OperationalError
@@ -26,6 +26,8 @@ from datagate.model.names import PrincipalId, Purpose
 from datagate.stores.listening import Asking, Heard, Listening
 from datagate.stores.signals import POLICIES_PARTY
 from datagate.stores.store import StateStore
+
+Answer = TypeVar("Answer")
 
 _LOG = logging.getLogger("datagate.lookout")
 _AGAIN = 0.02
@@ -54,13 +56,17 @@ class Stake:
 class Pledge:
     """What a cursor is held to: epochs as they were when it was declared, and the policies.
 
-    ``consents``: those of the parties that tell of withdrawn consents. ``purpose``: what it was declared for.
+    ``consents``: those of the parties that tell of withdrawn consents. ``purposes``: those for which an answer may
+    count, of which none may have narrowed by itself ``since`` an instant before it was declared. ``purpose``: what it
+    was declared for.
     """
 
     epochs: Mapping[PrincipalId, int]
     consents: frozenset[PrincipalId]
     valid_until: datetime | None
     policy_version: str
+    since: datetime
+    purposes: tuple[Purpose, ...]
     purpose: Purpose | None = None
 
 
@@ -167,15 +173,32 @@ class Lookout:
     def epochs(self, parties: Iterable[PrincipalId]) -> Mapping[PrincipalId, int]:
         """How far these parties have come, by a connection that is open already; OperationalError without the state."""
         wanted = sorted(set(parties))
+        return self._ask(lambda asking: asking.epochs(wanted), lambda state: state.epochs(wanted))
+
+    def turned(self, purposes: Sequence[Purpose], since: datetime) -> bool:
+        """Whether an answer for these purposes narrowed by itself since an instant; OperationalError as above."""
+        if not purposes:
+            return False
+        until = self._clock() if self._clock is not None else None
+        return self._ask(
+            lambda asking: asking.turned(purposes, since, until),
+            lambda state: state.turned(purposes, since, until if until is not None else state.now()),
+        )
+
+    def asked_now(self) -> datetime:
+        """What time it is where rights are judged, asked there."""
+        return self._clock() if self._clock is not None else self._ask(Asking.now, StateStore.now)
+
+    def _ask(self, asked: Callable[[Asking], Answer], otherwise: Callable[[StateStore], Answer]) -> Answer:
         asking = self._asking
         if asking is not None and self._process == os.getpid():
             try:
-                return asking.epochs(wanted)
+                return asked(asking)
             except OperationalError:
                 # One's own connection may break where a new one still can be had.
                 self._asking = None
                 asking.close()
-        return self._state.epochs(wanted)
+        return otherwise(self._state)
 
     def now(self) -> datetime:
         """What time it is where rights are judged, whatever this machine's clock is set to meanwhile."""

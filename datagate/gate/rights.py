@@ -10,13 +10,14 @@ from typing import Any
 
 from datagate.backends.postgres.catalog_guards import CatalogGuards
 from datagate.backends.postgres.catalog_views import is_engine_view
+from datagate.backends.postgres.consents import CONSENTS
 from datagate.backends.postgres.freshness import EPOCH, PARTIES, PARTY, PURPOSES, SECOND_PARTY, VALID_UNTIL
 from datagate.backends.postgres.guards import CAPTURED, compile_target
 from datagate.decision import decide
 from datagate.decision.filters import consent_purposes
 from datagate.decision.writes import not_writable
 from datagate.errors import InternalError, Refused, UndefinedColumn, UnsupportedConstruct
-from datagate.gate.shared import CONSENTS, Shared
+from datagate.gate.shared import Shared
 from datagate.model.caller import Caller
 from datagate.model.catalog import Relation, RelationKind
 from datagate.model.decision import Decision, Denial, DenyReason, Outcome, Request

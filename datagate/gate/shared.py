@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from datagate.audit import CompletingSink, HoldingSink, Sink
 from datagate.backends.postgres.backend import Carried
+from datagate.backends.postgres.consents import CONSENTS
 from datagate.backends.postgres.depth import deeply
 from datagate.backends.postgres.guards import compile_guard
 from datagate.backends.postgres.statements import ReadStatement, read_statement
@@ -23,7 +24,6 @@ from datagate.stores.keyring import Keyring
 from datagate.stores.pulse import Pulse
 from datagate.stores.store import StateStore
 
-CONSENTS = '"datagate"."consents"'
 CACHE_SIZE = 4096
 
 Owner = tuple[RelationName, Action]

@@ -12,11 +12,12 @@ from typing import Any
 
 import psycopg
 
+from datagate.backends.postgres.consents import CONSENTS
 from datagate.backends.postgres.guards import compile_filter, quote, row_relation
 from datagate.backends.postgres.predicate import spell_parameter
 from datagate.errors import DataError, InternalError, Refused, UndefinedColumn, UndefinedRelation
 from datagate.gate.rights import Rights
-from datagate.gate.shared import CONSENTS, Shared
+from datagate.gate.shared import Shared
 from datagate.gate.trace import spelled_mask, spelled_value, trace
 from datagate.gate.why_denied import what_would_permit
 from datagate.model.caller import Caller

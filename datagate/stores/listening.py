@@ -15,9 +15,10 @@ import psycopg
 from sqlalchemy import Engine, exc
 
 from datagate.errors import OperationalError
-from datagate.model.names import PrincipalId
+from datagate.model.names import PrincipalId, Purpose
 from datagate.stores.postgres import CHANNEL
 from datagate.stores.signals import POLICIES_CHANNEL, consent_parties
+from datagate.stores.turns import TURNED
 
 _EPOCHS = "SELECT party, value FROM datagate.epochs WHERE party OPERATOR(pg_catalog.=) ANY(%s)"
 
@@ -49,14 +50,22 @@ class Asking:
 
     def now(self) -> datetime:
         """What time it is at the state."""
+        return self._ask("SELECT pg_catalog.clock_timestamp()", {})  # type: ignore[no-any-return] # a timestamptz
+
+    def turned(self, purposes: Collection[Purpose], since: datetime, until: datetime | None) -> bool:
+        """What `datagate.stores.turns` says; ``until`` None: until now."""
+        return bool(self._ask(TURNED, {"purposes": list(purposes), "since": since, "until": until}))
+
+    def _ask(self, query: str, given: Mapping[str, object]) -> Any:
+        """The one value of an answer."""
         with self._lock:
             try:
-                row = self.connection.execute("SELECT pg_catalog.clock_timestamp()").fetchone()
+                row = self.connection.execute(query.encode(), given).fetchone()
             except psycopg.Error as error:
                 raise OperationalError(f"the state database failed: {type(error).__name__}") from None
         if row is None:
-            raise OperationalError("the state database does not tell the time")
-        return row[0]  # type: ignore[no-any-return] # a timestamptz
+            raise OperationalError("the state database does not answer")
+        return row[0]
 
     def close(self) -> None:
         """End the connection."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Column, Connection, Table, insert, literal, select, text, update
 
-from datagate.stores import movement, postgres, sqlite
+from datagate.stores import blocks, movement, postgres, sqlite
 from datagate.stores.engine import StateDatabase
 from datagate.stores.history import HISTORIES
 from datagate.stores.tables import SCHEMA_VERSION, consents, mandate_uses, mandates, metadata, schema_version
@@ -41,8 +41,8 @@ def migrate(database: StateDatabase, connection: Connection) -> None:
         return
     if version == 1:
         _from_1_to_2(database, connection)
-    if version == 2 and database.is_postgres:
-        run(connection, postgres.create_statements())
+    if database.is_postgres:
+        _functions_and_bits(connection)
     connection.execute(update(schema_version).values(version=SCHEMA_VERSION))
 
 
@@ -78,9 +78,15 @@ def _from_1_to_2(database: StateDatabase, connection: Connection) -> None:
         index.create(connection)
     for checked, check, condition in _CHECKS_IN_2:
         run(connection, [f"ALTER TABLE datagate.{checked} ADD CONSTRAINT {check} CHECK ({condition})"])
+
+
+def _functions_and_bits(connection: Connection) -> None:
+    """What this version's triggers and statements call and keep, for those who could read what statements read."""
     services = connection.execute(_READERS, {"table": "datagate.epochs"}).scalars().all()
     readers = connection.execute(_READERS, {"table": "datagate.mandates"}).scalars().all()
+    # Triggers are replaced under a lock that keeps writers away, so that what they write later is in the bits.
     run(connection, postgres.create_statements())
+    run(connection, blocks.fill_statements())
     for role in services:
         run(connection, postgres.service_role_statements(role))
     for role in readers:

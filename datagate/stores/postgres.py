@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from datagate.stores import movement, plans
+from datagate.stores import blocks, movement, plans, turns
 from datagate.stores.history import HISTORIES
 from datagate.stores.signals import CONSENT
 from datagate.stores.tables import metadata
@@ -110,6 +110,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     recorder text := coalesce(nullif(current_setting('datagate.by', true), ''), session_user);
     reason text := nullif(current_setting('datagate.why', true), '');
+    concerned record;
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         INSERT INTO datagate.{history} (present, recorded_at, recorded_by, why, {columns})
@@ -252,7 +253,8 @@ _TAKEN_OF = "PERFORM datagate.consents_taken(ARRAY(SELECT DISTINCT {purpose} FRO
 _NOT_WIDE = "NOT ({0}.granted AND {0}.categories IS NULL AND {0}.recipients IS NULL)"
 # Of a key that is in one of the two alone, the other's columns are NULL, and so is what is asked of them.
 _PAIRS = "old_rows AS o FULL JOIN new_rows AS n ON {on}"
-_READ_BY_STATEMENTS = ("epochs", "consents")
+READ_BY_STATEMENTS = ("epochs", "consents", *blocks.READ_BY_STATEMENTS)
+"""The tables of the state that rewritten statements read."""
 _EVENTS = (
     ("INSERT", "AFTER", "REFERENCING NEW TABLE AS new_rows"),
     ("UPDATE", "AFTER", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
@@ -267,7 +269,9 @@ def create_statements() -> Iterator[str]:
     """What makes functions and triggers; each may run again."""
     yield "DROP FUNCTION IF EXISTS datagate.still_current(text[], bigint, timestamptz)"
     yield from movement.create_statements()
-    yield from (_NUMBER, _NUMBER_INDEX, _TELL, _COUNT, _ADVANCE, _TAKEN, _STILL_CURRENT, _USE, _REFUSE_ROW)
+    yield from (_NUMBER, _NUMBER_INDEX, *turns.INDEXES)
+    yield from blocks.create_statements()
+    yield from (_TELL, _COUNT, _ADVANCE, _TAKEN, _STILL_CURRENT, _USE, _REFUSE_ROW)
     yield from plans.FUNCTIONS
     yield _FORBIDDEN.format(name="epochs_grow", message=_GROW)
     yield _FORBIDDEN.format(name="history_stays", message=_STAY)
@@ -291,18 +295,18 @@ def create_statements() -> Iterator[str]:
         # Also where rows arrive by replication.
         yield f"ALTER TABLE datagate.{table} ENABLE ALWAYS TRIGGER {name}"
     own = ("advance_epochs(text[])", "count_changes(text[])", "tell(text, text[])", "consents_taken(text[])")
-    kept = (*own, *movement.KEPT_BY_WRITERS, *movement.READ_BY_CHECK)
-    for function in (*kept, _CHECK, _USES, _REFUSAL, *plans.SIGNATURES):
+    kept = (*own, *blocks.KEPT_BY_WRITERS, *movement.KEPT_BY_WRITERS, *movement.READ_BY_CHECK)
+    for function in (*kept, _CHECK, _USES, _REFUSAL, blocks.CALLED_BY_STATEMENTS, *plans.SIGNATURES):
         yield f"REVOKE ALL ON FUNCTION datagate.{function} FROM PUBLIC"
 
 
 def service_role_statements(quoted_role: str) -> Iterator[str]:
     """What the role that runs rewritten statements needs of the state, and no more; the name comes quoted."""
     yield f"GRANT USAGE ON SCHEMA datagate TO {quoted_role}"
-    for table in _READ_BY_STATEMENTS:
+    for table in READ_BY_STATEMENTS:
         yield f"GRANT SELECT ON datagate.{table} TO {quoted_role}"
     yield f"GRANT SELECT ON SEQUENCE {', '.join(movement.sequences())} TO {quoted_role}"
-    for function in (_CHECK, _REFUSAL, *movement.READ_BY_CHECK, *plans.SIGNATURES):
+    for function in (_CHECK, _REFUSAL, blocks.CALLED_BY_STATEMENTS, *movement.READ_BY_CHECK, *plans.SIGNATURES):
         yield f"GRANT EXECUTE ON FUNCTION datagate.{function} TO {quoted_role}"
 
 
@@ -310,7 +314,7 @@ def state_reader_statements(quoted_role: str) -> Iterator[str]:
     """What the role that a gate reads facts with needs: all of the state to read, and to count uses; name as above."""
     yield f"GRANT USAGE ON SCHEMA datagate TO {quoted_role}"
     yield f"GRANT SELECT ON ALL TABLES IN SCHEMA datagate TO {quoted_role}"
-    for function in (_USES, *movement.READ_BY_CHECK):
+    for function in (_USES, blocks.RENEWS, *movement.READ_BY_CHECK):
         yield f"GRANT EXECUTE ON FUNCTION datagate.{function} TO {quoted_role}"
     yield f"GRANT SELECT ON SEQUENCE {', '.join(movement.sequences())} TO {quoted_role}"
 
@@ -334,12 +338,19 @@ def _told_of_consents(pairs: str) -> dict[str, str]:
     granted = " WHERE r.granted"
     alone = f"CASE WHEN o.purpose IS NULL THEN {_NOT_WIDE.format('n')} WHEN n.purpose IS NULL THEN o.granted"
     replaced = f" WHERE {alone} ELSE ({_TAKES_NOTHING}) IS NOT TRUE END"
-    return {
+    told = {
         "came": _TAKEN_OF.format(purpose="r.purpose", rows="new_rows AS r", where=f" WHERE {_NOT_WIDE.format('r')}"),
         "went": _TAKEN_OF.format(purpose="r.purpose", rows="old_rows AS r", where=granted),
         "replaced": _TAKEN_OF.format(purpose="coalesce(o.purpose, n.purpose)", rows=pairs, where=replaced),
         "truncated": _TAKEN_OF.format(purpose="r.purpose", rows="datagate.consents AS r", where=granted),
     }
+    kept = {
+        "came": blocks.KEEP_CHANGED.format(rows="new_rows AS r"),
+        "went": blocks.KEEP_CHANGED.format(rows="old_rows AS r"),
+        "replaced": blocks.KEEP_CHANGED.format(rows="(TABLE old_rows UNION ALL TABLE new_rows) AS r"),
+        "truncated": blocks.FORGET_ALL,
+    }
+    return {event: f"{told[event]}\n        {kept[event]}" for event in told}
 
 
 def _told_of_parties(table: str, pairs: str) -> dict[str, str]:

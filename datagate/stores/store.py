@@ -12,8 +12,8 @@ from sqlalchemy import Engine, text
 from datagate.errors import InterfaceError, OperationalError
 from datagate.model.caller import Caller
 from datagate.model.facts import Epoch, Facts
-from datagate.model.names import PrincipalId
-from datagate.stores import creation, reading
+from datagate.model.names import PrincipalId, Purpose
+from datagate.stores import creation, reading, turns
 from datagate.stores.consenting import Consenting
 from datagate.stores.delegation import Delegating
 from datagate.stores.engine import IDENTITY, Clock, StateDatabase, identity_of
@@ -83,6 +83,11 @@ class StateStore(Entitling, Consenting, Delegating):
         """How far each of these parties has come, 0 for one that never changed."""
         with self._database.reading() as connection:
             return reading.epochs_by_party(connection, parties)
+
+    def turned(self, purposes: Collection[Purpose], since: datetime, until: datetime) -> bool:
+        """Whether an answer for these purposes was narrowed between two instants without anybody's doing."""
+        with self._database.reading() as connection:
+            return turns.turned(connection, purposes, since, until)
 
     @property
     def tells_changes(self) -> bool:

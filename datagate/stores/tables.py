@@ -38,7 +38,7 @@ from sqlalchemy.types import TypeEngine
 from datagate.errors import StateError
 
 SCHEMA = "datagate"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 ID_LENGTH = 255
 ROLE = "role"
 ATTRIBUTE = "attribute"

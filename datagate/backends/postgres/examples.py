@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
+from datagate.backends.postgres.consents import ConsentSource
 from datagate.backends.postgres.guards import compile_guard, quote
 from datagate.backends.postgres.mask_types import constant
 from datagate.backends.postgres.predicate import spell_parameter
@@ -122,7 +123,7 @@ class _Stage:
         if decision.outcome is not Outcome.PERMIT:
             return None
         relation = self.catalog.relations[self.examples.relation]
-        consents = self._consents_source(case)
+        consents = ConsentSource(self._consents_source(case))
         guard = compile_guard(decision, relation, self.catalog, consents, source_of=self._source)
         return self._ask(decision, guard, _mark(relation))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
 from datagate.backends.postgres.ahead import ahead_of
+from datagate.backends.postgres.consents import ConsentSource, consent_condition
 from datagate.backends.postgres.mask_types import cast, literal
 from datagate.backends.postgres.masks import is_total, mask_expression
 from datagate.backends.postgres.predicate import compile_predicate, is_leakproof
@@ -31,7 +31,6 @@ from datagate.model.fragment import Binding, Fragment
 from datagate.model.guard import Guard, GuardColumn, Target, TargetKey
 from datagate.model.mask import MaskKind
 from datagate.model.policy import Action
-from datagate.model.values import ValueType
 
 
 def quote(name: str) -> str:
@@ -48,17 +47,11 @@ SourceOf = Callable[[Relation], str]
 """The text of a FROM item that has a relation's rows."""
 
 
-_IN_FORCE = (
-    " AND k.valid_from OPERATOR(pg_catalog.<=) pg_catalog.statement_timestamp()"
-    " AND (k.valid_until IS NULL OR k.valid_until OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp())"
-)
-
-
 @dataclass(frozen=True, slots=True)
 class _Compiler:
     decision: Decision
     catalog: Catalog
-    consents_relation: str | None
+    consents: ConsentSource | None
     source_of: SourceOf
     alias: str = "g"
 
@@ -92,54 +85,9 @@ class _Compiler:
         return compile_predicate(where.predicate.text, alias, bindings)
 
     def _consent(self, consent: ConsentLive, relation: Relation, alias: str) -> Fragment:
-        """The nearest answer counts: asked at the purpose itself, else at its parent, and so on up."""
         column = relation.column(consent.column)
-        key = f"{_spell(alias)}.{quote(consent.column)}::pg_catalog.text"
-        if self.consents_relation is not None and column is not None and column.base_type in _WHOLE_NUMBERS:
-            key = f"{_spell(alias)}.{quote(consent.column)}"
-        if self.consents_relation is None:
-            asked = json.dumps([consent.purposes[0], consent.recipients, consent.tags])
-            consenting = Binding(f"consenting.{asked}", ValueType.TEXT_ARRAY)
-            return Fragment.of(f"{key} OPERATOR(pg_catalog.=) ANY(", consenting, ")")
-        *nearer, root = [Binding(f"purpose.{purpose}", ValueType.TEXT) for purpose in consent.purposes]
-        limits = self._limits(consent)
-        yes, no = Fragment.of("k.granted", _IN_FORCE, limits), Fragment.of("NOT (k.granted", limits, ")", _IN_FORCE)
-        out = self._answer(key, root, yes)
-        for purpose in reversed(nearer):
-            out = Fragment.of(
-                self._answer(key, purpose, yes),
-                " OR (NOT ",
-                self._answer(key, purpose, no),
-                " AND (",
-                out,
-                "))",
-            )
-        return out
-
-    def _limits(self, consent: ConsentLive) -> Fragment:
-        """That a yes takes in what is asked; never NULL."""
-        named = [
-            Fragment.of("k.recipients OPERATOR(pg_catalog.&&) ", Binding(name, ValueType.TEXT_ARRAY))
-            for name in consent.recipients
-        ]
-        tags = ", ".join(map(literal, consent.tags))
-        return Fragment.of(
-            " AND (k.categories IS NULL OR k.categories OPERATOR(pg_catalog.@>)"
-            f" ARRAY[{tags}]::pg_catalog.text[]) AND (k.recipients IS NULL OR ",
-            Fragment.join(" AND ", named),
-            ")",
-        )
-
-    def _answer(self, key: str, purpose: Binding, wanted: Fragment) -> Fragment:
-        # The state keeps whole numbers as such too, which join faster than their text.
-        own = "data_subject" if key.endswith("::pg_catalog.text") else "data_subject_number"
-        return Fragment.of(
-            f"EXISTS (SELECT 1 FROM {self.consents_relation} AS k WHERE k.purpose OPERATOR(pg_catalog.=) ",
-            purpose,
-            f" AND k.{own} OPERATOR(pg_catalog.=) {key} AND ",
-            wanted,
-            ")",
-        )
+        whole = column is not None and column.base_type in _WHOLE_NUMBERS
+        return consent_condition(consent, self.consents, f"{_spell(alias)}.{quote(consent.column)}", whole=whole)
 
     def _refers_to(self, there: RefersTo, alias: str, depth: int) -> Fragment:
         inner = f"g{depth + 1}"
@@ -218,19 +166,19 @@ def compile_guard(
     decision: Decision,
     relation: Relation,
     catalog: Catalog,
-    consents_relation: str | None,
+    consents: ConsentSource | None,
     *,
     source_of: SourceOf = row_relation,
     alias: str = "g",
 ) -> Guard:
     """The guard that the decision prescribes for the relation (the one named, or a partition or child of it).
 
-    Columns stand in the relation's own order. ``consents_relation``: where the statement itself reads consents, None
-    where they travel as a list. ``source_of`` says where a relation's rows are: in itself, but for policies' examples.
+    Columns stand in the relation's own order. ``consents``: where the statement itself reads consents, None where they
+    travel as a list. ``source_of`` says where a relation's rows are: in itself, but for policies' examples.
     ``alias``: the name of the relation inside.
     Raises InternalError for a decision that no guard can express.
     """
-    compiler = _Compiler(decision, catalog, consents_relation, source_of, alias)
+    compiler = _Compiler(decision, catalog, consents, source_of, alias)
     decided: Mapping[str, ColumnDecision] = {column.name: column for column in decision.columns}
     pairs = [
         compiler.column(decided[column.name], column, relation) for column in relation.columns if column.name in decided
@@ -244,15 +192,15 @@ def compile_guard(
         source=source_of(relation),
         alias=_spell(alias),
         after=filtered if decision.filter != TRUE else Fragment.of(""),
-        joined=_joined(decision.filter, consents_within=consents_relation is not None),
+        joined=_joined(decision.filter, consents_within=consents is not None),
     )
 
 
 def compile_filter(
-    wanted: Filter, decision: Decision, relation: Relation, catalog: Catalog, consents_relation: str | None, alias: str
+    wanted: Filter, decision: Decision, relation: Relation, catalog: Catalog, consents: ConsentSource | None, alias: str
 ) -> Fragment:
     """Closed text of a filter over the relation, which stands as ``alias``; ``decision`` has the bindings' types."""
-    return _Compiler(decision, catalog, consents_relation, row_relation, alias).filter(wanted, relation, alias, 0)
+    return _Compiler(decision, catalog, consents, row_relation, alias).filter(wanted, relation, alias, 0)
 
 
 def compile_target(
@@ -261,7 +209,7 @@ def compile_target(
     key: TargetKey,
     relation: Relation,
     catalog: Catalog,
-    consents_relation: str | None,
+    consents: ConsentSource | None,
 ) -> Target:
     """What a write is held to.
 
@@ -271,7 +219,7 @@ def compile_target(
         key: what the statement does.
         relation: the relation that is written.
         catalog: for relations that filters refer to.
-        consents_relation: as for :func:`compile_guard`.
+        consents: as for :func:`compile_guard`.
     """
     bindings = {**seen.bindings, **decided.bindings}
     both = replace(decided, bindings=bindings)
@@ -279,12 +227,12 @@ def compile_target(
     def condition(wanted: Filter) -> Fragment | None:
         if wanted == TRUE:
             return None
-        return compile_filter(wanted, both, relation, catalog, consents_relation, key.alias)
+        return compile_filter(wanted, both, relation, catalog, consents, key.alias)
 
-    guard = compile_guard(seen, relation, catalog, consents_relation, alias=key.alias)
+    guard = compile_guard(seen, relation, catalog, consents, alias=key.alias)
     touch, check = _held_to(seen, decided, key)
     afterwards = condition(check) if check is not None else None
-    compiler = _Compiler(seen, catalog, consents_relation, row_relation, key.alias)
+    compiler = _Compiler(seen, catalog, consents, row_relation, key.alias)
     columns = {column.name: column for column in relation.columns}
     shown = {
         each.name: compiler.value(each, columns[each.name], relation)
@@ -329,7 +277,7 @@ def _spell(alias: str) -> str:
 
 
 _PLAIN_ALIAS = re.compile("g[0-9]*")
-CAPTURED = re.compile("k|g[0-9]*")
+CAPTURED = re.compile("kn|[kg][0-9]*")
 """Names that guards use inside: what is written must not stand under one of them."""
 
 

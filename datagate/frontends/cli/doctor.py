@@ -20,9 +20,9 @@ from datagate.gate import Gate
 from datagate.model.caller import Caller
 from datagate.model.catalog import Catalog
 from datagate.model.policy import RelationPolicy
+from datagate.stores.postgres import READ_BY_STATEMENTS
 from datagate.stores.tables import SCHEMA, metadata
 
-_STATEMENTS_READ = ("epochs", "consents")
 DoctorFormat = Annotated[Format, typer.Option("--format", "-f", help="How findings are printed: table or json.")]
 
 
@@ -53,7 +53,7 @@ def diagnose(dsn: str, state: str | None, policies: Path) -> list[Finding]:
 def _needs(gate: Gate) -> Needs:
     """What the rules need of each governed relation, and rewritten statements of the state."""
     needs = {(SCHEMA, table.name): frozenset[str]() for table in metadata.tables.values()}
-    needs |= {(SCHEMA, name): frozenset({"SELECT"}) for name in _STATEMENTS_READ}
+    needs |= {(SCHEMA, name): frozenset({"SELECT"}) for name in READ_BY_STATEMENTS}
     catalog: Catalog = gate.catalog
     for relation in catalog.relations.values():
         owner = gate.policy_relation(relation)

@@ -22,7 +22,9 @@ from datagate.audit import MemorySink
 from datagate.frontends import driver
 from datagate.gate import Gate, lookout
 from datagate.model.caller import Caller
+from datagate.model.names import Purpose
 from datagate.stores import StateStore
+from datagate.stores.records import Consent
 
 POLICIES = Path(__file__).parents[3] / "policies"
 ADVISER = Caller.of("ada", purpose="advice")
@@ -312,6 +314,54 @@ def test_cursors_are_held_to_consents(scene: Scene) -> None:
             with pytest.raises(errors.RightsChanged):
                 cursor.fetchmany(3) if by_driver else connection.execute("FETCH 3 FROM written")
             connection.rollback()
+
+
+@pytest.mark.parametrize("key", ["8", "no-number"])
+@pytest.mark.parametrize("how", ["a yes ends", "a no begins", "a limited yes begins"])
+def test_cursors_are_held_to_consents_that_end_by_themselves(scene: Scene, how: str, key: str) -> None:
+    """When an answer ends what could be shown, the cursors that are open end at their next FETCH."""
+    turn = scene.store.now() + timedelta(seconds=1)
+    if how == "a yes ends":
+        scene.store.give_consent(key, "analytics", valid_until=turn)
+    elif how == "a no begins":
+        scene.store.withdraw_consent(key, "analytics", at=turn)
+    else:
+        scene.store.give_consent(key, "analytics", valid_from=turn, categories=["plain"])
+    query = "SELECT 1 FROM bank.customers"
+    with scene.connect(ANALYST) as connection, connection.cursor("portal") as cursor:
+        cursor.execute(query)
+        connection.execute(f"DECLARE written CURSOR FOR {query}")
+        assert len(cursor.fetchmany(3)) == 3
+        assert len(connection.execute("FETCH 3 FROM written").fetchall()) == 3
+        _await(scene, turn)
+        for fetch in (lambda: cursor.fetchmany(3), lambda: connection.execute("FETCH 3 FROM written")):
+            with pytest.raises(errors.RightsChanged):
+                fetch()
+        connection.rollback()
+    with scene.connect(ANALYST) as connection, connection.cursor("portal") as cursor:
+        cursor.execute(query)
+        assert len(cursor.fetchmany(3)) == 3, "what ended before a cursor was opened does not concern it"
+
+
+def test_cursors_go_on_where_nothing_is_taken_away(scene: Scene) -> None:
+    """A yes that begins, a no that ends, and what is answered for another purpose end no cursor."""
+    turn = scene.store.now() + timedelta(seconds=1)
+    scene.store.give_consent("8", "analytics", valid_from=turn)
+    scene.store.record_consents(
+        [Consent("9", Purpose("analytics"), granted=False, valid_from=turn - timedelta(days=1), valid_until=turn)]
+    )
+    scene.store.give_consent("10", "marketing", valid_until=turn)
+    with scene.connect(ANALYST) as connection, connection.cursor("portal") as cursor:
+        cursor.execute("SELECT 1 FROM bank.customers")
+        assert len(cursor.fetchmany(3)) == 3
+        _await(scene, turn)
+        assert len(cursor.fetchmany(3)) == 3
+
+
+def _await(scene: Scene, instant: datetime) -> None:
+    """Wait until the state's clock has passed an instant."""
+    while scene.observer.execute("SELECT clock_timestamp() > %s", (instant,)).fetchone() != (True,):
+        assert scene.observer.execute("SELECT clock_timestamp() < %s + interval '1 minute'", (instant,)).fetchone()
 
 
 def test_a_change_too_great_to_name_concerns_everybody(scene: Scene) -> None:
