@@ -97,6 +97,16 @@ class Watched(Protocol):
         """Where they run; None once it is gone."""
 
 
+def _deafen() -> None:
+    """The threads that hear stay in the process that this one was forked from."""
+    for lookout in _LOOKOUTS:
+        lookout.deafen()
+
+
+_LOOKOUTS: WeakSet[Lookout] = WeakSet()
+os.register_at_fork(after_in_child=_deafen)
+
+
 class Lookout:
     """Watches the flights of one gate; runs as long as there are any. Thread-safe.
 
@@ -110,6 +120,7 @@ class Lookout:
         self, state: StateStore, reread: Callable[[], object], clock: Callable[[], datetime] | None = None
     ) -> None:
         self._state, self._reread, self._clock = state, reread, clock
+        _LOOKOUTS.add(self)
         self._lock = threading.Lock()
         self._watched: WeakSet[Watched] = WeakSet()
         self._begin()
@@ -131,7 +142,11 @@ class Lookout:
     @property
     def sound(self) -> bool:
         """Whether every change is heard of; where not, nothing that was read before may be assumed."""
-        return self._hears and self._process == os.getpid()
+        return self._hears
+
+    def deafen(self) -> None:
+        """Assume nothing more of what is heard."""
+        self._hears = False
 
     def watch(self, watched: Watched) -> None:
         """Watch a session from now on; the first waits until the lookout listens, or cannot."""

@@ -219,12 +219,23 @@ def check_against(policies: PolicySet, catalog: Catalog, connection: psycopg.Con
         raise PolicyError(problems)
 
 
-def state_engine(dsn: str) -> Engine:
+def state_engine(dsn: str, *, keeps: int = 0) -> Engine:
     """A SQLAlchemy engine for a state URL, or for a libpq connection string.
 
-    It keeps no connection open, so that nobody has to close it; where facts are read often, give the gate a StateStore
-    over an engine with a pool.
+    It keeps no connection open, so that nobody has to close it; where facts are read often, have it keep some, and
+    close its store at the end.
+
+    Args:
+        dsn: Where the state is.
+        keeps: How many connections to PostgreSQL stay open for those who read next; others come and go beside them.
     """
     if "://" in dsn and not dsn.startswith(("postgresql://", "postgres://")):
         return create_engine(dsn, poolclass=NullPool)
-    return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=NullPool)
+    url = "postgresql+psycopg://"
+    if not keeps:
+        return create_engine(url, creator=lambda: psycopg.connect(dsn), poolclass=NullPool)
+    # One that broke meanwhile is noticed before anything is asked of it.
+    return create_engine(
+        url, creator=lambda: psycopg.connect(dsn), pool_size=keeps, max_overflow=100, pool_pre_ping=True,
+        pool_use_lifo=True,
+    )  # fmt: skip

@@ -199,6 +199,19 @@ class GateSession(Cursors):
             self._admitted, self._admitted_by = {}, self._rights
         return self._admitted
 
+    def stands(self, standing: object) -> bool:
+        """Whether :attr:`standing` is still this; for what is asked by the ten thousand a second."""
+        rights, shared = self._held.rights, self._shared
+        return (
+            standing is self._admitted
+            and rights is not None
+            and rights is self._admitted_by
+            and shared is self._gate.current
+            and rights.policies is shared.policies
+            and shared.state_within
+            and (self._flight is None or self._gate.lookout.sound)
+        )
+
     def known(self, text: str, *, assuming: bool = True) -> Known | None:
         """What :meth:`admit` would answer without asking anybody, for :meth:`repeat`; nothing is recorded."""
         return self._admitted.get((text, assuming)) if self.standing is not None else None
@@ -215,9 +228,13 @@ class GateSession(Cursors):
 
     def _stand(self, consents: frozenset[PrincipalId]) -> None:
         """Note what the statement that is about to run stands on, beside those that run already (a pipeline's)."""
-        if self._flight is None or self._rights is None:
+        rights, stake = self._held.rights, self._stake
+        if self._flight is None or rights is None:
             return
-        facts, flight, stake = self._rights.facts, self.flight, self._stake
+        facts = rights.facts
+        if stake is not None and stake.facts is facts and stake.consents == consents:
+            return
+        flight = self.flight
         if stake is not None and flight is not None and flight.under_way:
             consents = consents | stake.consents
         if stake is None or stake.total != facts.epoch.value or stake.consents != consents or stake.facts is not facts:

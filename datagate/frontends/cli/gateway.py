@@ -62,6 +62,8 @@ LimitSettings = Annotated[
     ),
 ]
 Workers = Annotated[int, typer.Option("--workers", min=1, max=255, help="Processes that share the port.")]
+_STATE_CONNECTIONS = 2
+"""Each new session reads its caller's rights; a connection for each of those would cost the server ten times as much."""
 PoolSize = Annotated[int, typer.Option("--pool", min=1, help="Connections to the server, for each process.")]
 
 
@@ -105,7 +107,7 @@ def gateway(
     kept: list[Sink | None] = []
 
     def open_gate(closing: ExitStack) -> Gate:
-        store = StateStore(state_engine(state or dsn))
+        store = StateStore(state_engine(state or dsn, keeps=_STATE_CONNECTIONS))
         closing.callback(store.close)
         if not kept:
             kept.append(closing.enter_context(sink(audit)))

@@ -110,10 +110,10 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
-        self._heard += 1
         conversation = self.conversation
-        if conversation is not None and not self._splitter.pending and conversation.at_once(data):
+        if conversation is not None and not self._splitter.kept and conversation.at_once(data):
             return
+        self._heard += 1
         try:
             frames = self._splitter.feed(data)
         except ProtocolViolation as error:
@@ -286,7 +286,8 @@ class Client(asyncio.Protocol):
         if conversation is None or self._phase is Phase.ENDED:
             return
         state = conversation.state
-        verdict = self._patience.look(state, conversation.turns if state is State.ACTIVE else self._heard, now)
+        serial = conversation.turns if state is State.ACTIVE else conversation.turns + self._heard
+        verdict = self._patience.look(state, serial, now)
         if verdict is None:
             return
         if verdict.cancel:

@@ -20,7 +20,6 @@ from datagate.frontends.gateway.deciding import decoded
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.prepared import Portal, Prepared, no_portal, no_statement, shown_name
 from datagate.frontends.gateway.protocol import backend, frontend
-from datagate.frontends.gateway.protocol.frames import Frame
 from datagate.frontends.gateway.protocol.phases import Phase, Verdict, judge
 from datagate.frontends.gateway.quick import Quick
 from datagate.frontends.gateway.relay import Expectation, Step
@@ -51,12 +50,6 @@ class Conversation(Quick):
     """
 
     # Taking messages.
-
-    def take(self, frames: list[Frame]) -> None:
-        """Take messages, as far as nothing has to be waited for."""
-        self.inbox.extend(frames)
-        if self._task is None:
-            self._pump()
 
     def _pump(self) -> None:
         if self.again.wanted:

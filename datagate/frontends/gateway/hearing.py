@@ -18,7 +18,7 @@ from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.phases import Phase
 from datagate.frontends.gateway.relay import Expectation
 from datagate.frontends.gateway.sending import Sendable
-from datagate.frontends.gateway.speech import SETTINGS, Line
+from datagate.frontends.gateway.speech import SETTINGS, Calm, Line
 from datagate.frontends.gateway.upstream import Profile
 from datagate.frontends.gateway.way import Way
 
@@ -121,6 +121,8 @@ class Hearing(Deciding):
 
     def _drop_upstream(self) -> None:
         upstream, self.upstream = self.upstream, None
+        self.calm = Calm.NO
+        self.leave_turn()
         self._out.clear()
         self.way.leave()
         self.relay.broken_off()
@@ -138,6 +140,12 @@ class Hearing(Deciding):
         elif self.pinned:
             upstream.dirty = True
         self.pool.give(self._holder, upstream)
+
+    def leave_turn(self) -> None:
+        """Wait for a connection no longer, nor keep what waited."""
+        turn, self._turn, self._parked = self._turn, None, None
+        if turn is not None:
+            self.pool.leave(turn)
 
     # What the relay tells.
 
@@ -203,6 +211,7 @@ class Hearing(Deciding):
             return
         upstream.attach(None)
         self.upstream = None
+        self.calm = Calm.AT_REST if self.phase is Phase.READY else Calm.NO
         self.pool.give(self._holder, upstream)
 
     def lost(self) -> None:

@@ -88,31 +88,35 @@ class Budget:
         clock: Seconds that only grow.
     """
 
-    __slots__ = ("_at", "_clock", "_left", "limit")
+    __slots__ = ("_at", "_clock", "_left", "_rate", "limit")
 
     def __init__(self, limit: float, clock: Callable[[], float]) -> None:
         self.limit = limit
         self._clock = clock
+        self._rate = limit / _MINUTE
         self._left = limit
         self._at = clock()
 
     @property
     def left(self) -> float:
         """What may be used now; less than nothing where too much was used."""
-        now = self._clock()
-        self._left = min(self.limit, self._left + (now - self._at) * self.limit / _MINUTE)
-        self._at = now
+        self.use(0)
         return self._left
 
     def use(self, amount: float) -> bool:
         """Use some of it; whether there was so much."""
-        found = self.left >= amount
-        self._left -= amount
-        return found
+        now = self._clock()
+        left = self._left + (now - self._at) * self._rate
+        if left > self.limit:
+            left = self.limit
+        self._at, self._left = now, left - amount
+        return left >= amount
 
 
 class Allowance:
     """What one user has, on all of its connections.
+
+    ``short``: whether rows or bytes were used up when they were last counted.
 
     Args:
         limits: See there.
@@ -122,6 +126,7 @@ class Allowance:
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self.limits = limits
         self.connections = 0
+        self.short = False
         self.statements = Budget(limits.statements_per_minute, clock)
         self.rows = Budget(limits.rows_per_minute, clock)
         self.bytes = Budget(limits.bytes_per_minute, clock)
@@ -172,34 +177,43 @@ class Allowances:
 class Meter:
     """What one connection uses of its user's allowance."""
 
-    __slots__ = ("_allowance", "_unsettled")
+    __slots__ = ("_allowance", "_settles_by", "_unsettled")
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
+        self._settles_by = min(_SETTLED_BY, int(allowance.bytes.limit) >> 10)
         self._unsettled = 0
 
     def refusal(self) -> OperationalError | None:
         """Why the next statement may not begin; where it may, it is counted."""
         allowance = self._allowance
-        self._settle()
-        if not allowance.statements.use(1):
+        if allowance.statements.use(1) and not allowance.short:
+            return None
+        return self._refusal(allowance)
+
+    def _refusal(self, allowance: Allowance) -> OperationalError | None:
+        if allowance.statements.left < 0:
             allowance.statements.use(-1)
             return exceeded("statements", allowance.statements)
         for what, budget in (("rows", allowance.rows), ("bytes", allowance.bytes)):
             if budget.left < 1:
                 return exceeded(what, budget)
+        allowance.short = False
         return None
 
     def passed(self, size: int) -> OperationalError | None:
         """So many bytes went to the client; why the statement has to end, where that was too much."""
         self._unsettled += size
-        if self._unsettled < _SETTLED_BY or self._settle():
+        if self._unsettled <= self._settles_by or self._settle():
             return None
         return exceeded("bytes", self._allowance.bytes)
 
     def row(self) -> OperationalError | None:
         """A row is about to go to the client; why it may not."""
-        return None if self._allowance.rows.use(1) else exceeded("rows", self._allowance.rows)
+        allowance = self._allowance
+        passes = allowance.rows.use(1)
+        allowance.short = allowance.short or allowance.rows.left < 1
+        return None if passes else exceeded("rows", allowance.rows)
 
     def leave(self) -> None:
         """The connection is gone."""
@@ -208,7 +222,10 @@ class Meter:
 
     def _settle(self) -> bool:
         size, self._unsettled = self._unsettled, 0
-        return self._allowance.bytes.use(size)
+        allowance = self._allowance
+        enough = allowance.bytes.use(size)
+        allowance.short = allowance.short or allowance.bytes.left < 1
+        return enough
 
 
 def exceeded(what: str, budget: Budget) -> OperationalError:

@@ -13,6 +13,7 @@ from struct import Struct
 from datagate.backends.postgres.skeleton import INT4, movable, split, with_parameters
 from datagate.frontends.gateway.pins import pins
 from datagate.frontends.gateway.sending import Sendable, Types
+from datagate.frontends.gateway.upstream import Key
 from datagate.gate import Known
 
 _MOST = 512
@@ -22,6 +23,7 @@ _COUNT = Struct("!H").pack
 _COUNT_AT = Struct("!H").unpack_from
 _SIGNED_AT = Struct("!i").unpack_from
 _TEXT, _BINARY = b"\0\0", b"\0\1"
+_HEADER, _DIGITS = 5, 9
 TEXT_RESULTS = b"\0\0"
 """All columns as text: the formats, as they stand in a Bind."""
 
@@ -35,26 +37,43 @@ Values = tuple[bytes, ...]
 
 @dataclass(slots=True)
 class Asked:
-    """A text that is asked for again, cut up: ``key`` says which plan is its, ``values`` what is bound to it."""
+    """A text that is asked for again, cut up: ``key`` says which plan is its, ``values`` what is bound to it.
+
+    ``around``: what stands before and behind the one number that is moved; all of it, and nothing, where none is; None
+    where there are several.
+    """
 
     key: object
     text: str
     values: Values
+    around: tuple[bytes, bytes] | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Plan:
-    """What is sent for a text: ``known`` is the gate's answer, good as long as ``standing`` is the session's."""
+    """What is sent for a text: ``known`` is the gate's answer, good as long as ``standing`` is the session's.
+
+    ``at_once``: whether it can be recorded without waiting. ``around``: as of `Asked`.
+    """
 
     known: Known
     standing: object
     sendable: Sendable
     types: Types
+    at_once: bool = True
+    around: tuple[bytes, bytes] | None = None
+    shows: bool = field(init=False)
     head: bytes = field(init=False)
     tail: bytes = field(init=False)
+    _key: Key | None = None
+    _front: bytes = b""
+    _behind: bytes = b""
 
     def __post_init__(self) -> None:
         sendable = self.sendable
+        self.shows = sendable.admitted.shows_rows
+        if self.around is not None:
+            self._front, self._behind = self.around[0], self.around[1] + b"\0"
         own = len(self.types)
         formats = (0,) * own + sendable.formats if any(sendable.formats) else ()
         self.head = b"\0" + b"".join(map(_COUNT, (len(formats), *formats))) + _COUNT(own + len(sendable.values))
@@ -65,7 +84,24 @@ class Plan:
         """A Bind of the unnamed portal, all columns as text."""
         own = b"".join([_LENGTH(len(each)) + each for each in values])
         size = 5 + len(name) + len(self.head) + len(own) + len(self.tail)
-        return b"B%b\0%b%b%b%b" % (_LENGTH(size), name, self.head, own, self.tail)
+        return b"".join((b"B", _LENGTH(size), b"\0", name, self.head, own, self.tail))
+
+    def values(self, query: bytes) -> Values | None:
+        """What a Query has in the place of the number that is moved; None where it is another, or not to be told."""
+        front, behind = self._front, self._behind
+        if not behind or not query.startswith(front, _HEADER) or not query.endswith(behind):
+            return None
+        if not self.types:
+            return () if len(query) == _HEADER + len(front) + 1 else None
+        number = query[_HEADER + len(front) : -len(behind)]
+        return (number,) if len(number) <= _DIGITS and number.isdigit() else None
+
+    def key(self, read_by: object) -> Key:
+        """What its statement is known by upstream."""
+        key = self._key
+        if key is None or key[2] is not read_by:
+            key = self._key = (self.sendable.text, self.types, read_by)
+        return key
 
     def rebound(self, data: bytes, at: int, end: int, name: bytes) -> tuple[bytes, bytes] | None:
         """A client's Bind of the unnamed portal with the policy's values behind its own, and the columns' formats.
@@ -157,7 +193,11 @@ class Plans:
             if count < 2 and len(parts) > 1:
                 return None
         values = tuple([parts[2 * index + 1] for index in moved])
-        return Asked(key, with_parameters(parts, moved).decode("utf-8", "replace"), values)
+        around = (text, b"") if not moved else None
+        if len(moved) == 1:
+            at = 2 * moved[0] + 1
+            around = b"".join(parts[:at]), b"".join(parts[at + 1 :])
+        return Asked(key, with_parameters(parts, moved).decode("utf-8", "replace"), values, around)
 
     def keep(self, asked: Asked, plan: Plan) -> bool:
         """Keep a plan; whether it is fit to be run."""

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from datagate.errors import OperationalError
@@ -37,6 +38,16 @@ class PoolLimits:
     life_seconds: float = 3_600.0
 
 
+@dataclass(slots=True, eq=False)
+class Turn:
+    """Somebody who waits: is called once, with a connection, or with why there is none."""
+
+    caller: str
+    given: Callable[[Upstream], object]
+    refused: Callable[[OperationalError], object]
+    since: float
+
+
 class Pool:
     """Connections to one server, or to the first of several that answers.
 
@@ -55,7 +66,10 @@ class Pool:
         self._hosts = hosts
         self._limits = limits
         self._idle: deque[Upstream] = deque()
-        self._waiting: OrderedDict[str, deque[asyncio.Future[Upstream]]] = OrderedDict()
+        self._waiting: OrderedDict[str, deque[Turn]] = OrderedDict()
+        self._alarm: asyncio.TimerHandle | None = None
+        # What each caller has; not counted where one may have all.
+        self._shares = limits.per_caller < limits.size
         self._held: dict[str, int] = {}
         self._open: set[Upstream] = set()
         self._opening = 0
@@ -81,15 +95,19 @@ class Pool:
 
     def take_nowait(self, caller: str, profile: Profile) -> Upstream | None:
         """A connection that is there now, best one with these settings; None where one has to wait."""
-        if self._waiting or not self._idle or self._held.get(caller, 0) >= self._limits.per_caller:
+        if self._waiting or not self._idle:
             return None
-        upstream = self._idle[-1]
-        if upstream.profile != profile:
-            upstream = next((each for each in self._idle if each.profile == profile), upstream)
-            self._idle.remove(upstream)
-        else:
-            self._idle.pop()
-        self._held[caller] = self._held.get(caller, 0) + 1
+        if self._shares:
+            if self._held.get(caller, 0) >= self._limits.per_caller:
+                return None
+            self._held[caller] = self._held.get(caller, 0) + 1
+        upstream = self._idle.pop()
+        if upstream.profile is not profile and upstream.profile != profile:
+            other = next((each for each in self._idle if each.profile == profile), None)
+            if other is not None:
+                self._idle.remove(other)
+                self._idle.append(upstream)
+                return other
         return upstream
 
     async def take(self, caller: str, profile: Profile) -> Upstream:
@@ -101,42 +119,79 @@ class Pool:
         found = self.take_nowait(caller, profile)
         if found is not None:
             return found
-        if self.closed:
-            raise OperationalError("the gateway is shutting down", sqlstate="57P01")
         future: asyncio.Future[Upstream] = asyncio.get_running_loop().create_future()
-        queue = self._waiting.setdefault(caller, deque())
-        queue.append(future)
-        self._serve()
+
+        def given(upstream: Upstream) -> None:
+            if future.done():
+                self.give(caller, upstream)
+            else:
+                future.set_result(upstream)
+
+        def refused(error: OperationalError) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        turn = self.line_up(caller, given, refused)
         taken: Upstream | None = None
         try:
-            async with asyncio.timeout(self._limits.queue_seconds):
-                taken = await future
-        except TimeoutError:
-            raise OperationalError(
-                "no connection to the server became free in time; try again later", sqlstate="53300"
-            ) from None
+            taken = await future
         finally:
             if taken is None:
-                self._leave_queue(caller, future)
+                self.leave(turn)
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    # It had come just then.
+                    self.give(caller, future.result())
         return taken
 
-    def _leave_queue(self, caller: str, future: asyncio.Future[Upstream]) -> None:
-        """Somebody waits no longer; a connection that had come for it nevertheless goes back."""
-        queue = self._waiting.get(caller)
-        if queue is not None and future in queue:
-            queue.remove(future)
+    def line_up(
+        self, caller: str, given: Callable[[Upstream], object], refused: Callable[[OperationalError], object]
+    ) -> Turn:
+        """Wait for a connection; see `Turn`.
+
+        Raises:
+            OperationalError: The gateway is shutting down.
+        """
+        if self.closed:
+            raise OperationalError("the gateway is shutting down", sqlstate="57P01")
+        turn = Turn(caller, given, refused, self._clock())
+        self._waiting.setdefault(caller, deque()).append(turn)
+        if self._alarm is None:
+            # One clock for all that wait.
+            self._alarm = asyncio.get_running_loop().call_later(self._limits.queue_seconds, self._ring)
+        self._serve()
+        return turn
+
+    def leave(self, turn: Turn) -> None:
+        """Wait no longer."""
+        queue = self._waiting.get(turn.caller)
+        if queue is not None:
+            with suppress(ValueError):
+                queue.remove(turn)
             if not queue:
-                self._waiting.pop(caller, None)
-        elif future.done() and not future.cancelled() and future.exception() is None:
-            self.give(caller, future.result())
+                del self._waiting[turn.caller]
+
+    def _ring(self) -> None:
+        """Tell those who have waited for too long, and look again when the next of them will have."""
+        late = self._clock() - self._limits.queue_seconds
+        for queue in tuple(self._waiting.values()):
+            while queue and queue[0].since <= late:
+                turn = queue[0]
+                self.leave(turn)
+                fault = "no connection to the server became free in time; try again later"
+                turn.refused(OperationalError(fault, sqlstate="53300"))
+        self._alarm = None
+        if self._waiting and not self.closed:
+            first = min(queue[0].since for queue in self._waiting.values())
+            self._alarm = asyncio.get_running_loop().call_later(first - late, self._ring)
 
     def give(self, caller: str, upstream: Upstream) -> None:
         """Take a connection back; it is cleaned if something of the session stayed on it."""
-        left = self._held.get(caller, 1) - 1
-        if left > 0:
-            self._held[caller] = left
-        else:
-            self._held.pop(caller, None)
+        if self._shares:
+            left = self._held.get(caller, 1) - 1
+            if left > 0:
+                self._held[caller] = left
+            else:
+                self._held.pop(caller, None)
         if upstream.closed or self.closed or not upstream.between_messages:
             upstream.abort()
             self._serve()
@@ -186,15 +241,15 @@ class Pool:
             if caller is None:
                 return
             queue = self._waiting[caller]
-            future = queue.popleft()
-            self._waiting.move_to_end(caller)
-            if not queue:
+            turn = queue.popleft()
+            if queue:
+                self._waiting.move_to_end(caller)
+            else:
                 del self._waiting[caller]
-            if future.done():
-                continue
-            self._held[caller] = self._held.get(caller, 0) + 1
-            future.set_result(self._idle.pop())
-        if self.closed:
+            if self._shares:
+                self._held[caller] = self._held.get(caller, 0) + 1
+            turn.given(self._idle.pop())
+        if self.closed or not self._waiting or len(self._open) + self._opening >= self._limits.size:
             return
         wanted = min(self.queued - self._opening, self._limits.size - len(self._open) - self._opening)
         if self.failures:
@@ -206,6 +261,8 @@ class Pool:
 
     def _next_caller(self) -> str | None:
         """Whose turn it is, of those that may have one more."""
+        if not self._shares:
+            return next(iter(self._waiting))
         most = self._limits.per_caller
         return next((each for each in self._waiting if self._held.get(each, 0) < most), None)
 
@@ -250,9 +307,8 @@ class Pool:
     def _tell(self, fault: OperationalError) -> None:
         """The server does not answer: whoever waits is told so."""
         waiting, self._waiting = self._waiting, OrderedDict()
-        for future in (each for queue in waiting.values() for each in queue):
-            if not future.done():
-                future.set_exception(OperationalError(fault.message, sqlstate="08001"))
+        for turn in (each for queue in waiting.values() for each in queue):
+            turn.refused(OperationalError(fault.message, sqlstate="08001"))
 
     def _lost(self, upstream: Upstream) -> None:
         self._open.discard(upstream)
@@ -269,6 +325,8 @@ class Pool:
     async def close(self) -> None:
         """Close all; who has one loses it. Returns when none is open."""
         self.closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:

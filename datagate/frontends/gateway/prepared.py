@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from datagate.errors import ProgrammingError
 from datagate.frontends.gateway.local import Local
+from datagate.frontends.gateway.plans import Plan
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import Sendable, Types
@@ -34,6 +35,7 @@ class Prepared:
     ``era``: the way's when it was admitted, while it has not run yet; its first run takes over that decision, and
     ``run``. ``read_by``: the settings of the session when it was prepared, by which its literals are read. ``told``: of
     its columns, to a client that had the statement itself described, and takes the rows of each run to be such.
+    ``plan``: by which it ran last, if that was at once.
     """
 
     name: bytes
@@ -44,6 +46,7 @@ class Prepared:
     read_by: object = None
     run: Run | None = None
     told: Told | None = None
+    plan: Plan | None = None
 
     def describes(self, text: bytes, description: bytes) -> None:
         """The client is told of the columns."""

@@ -139,6 +139,7 @@ class Relay:
     def spread(self) -> None:
         """Await what is awaited at once one by one: Bind, what is said between, Execute, Sync."""
         head = self.expected.popleft()
+        self.awaits = False
         self._client.spreads(head)
         say, run, asked = Expectation(Step.SAY, say=head.say), head.run, head.asked
         bind = Expectation(Step.BIND, shown=head.shown, asked=asked, portal=head.portal, learns=head.learns)
@@ -149,14 +150,15 @@ class Relay:
 
     def at_once(self, data: bytes) -> bool:
         """Take a whole answer to what was sent at once; False where it is to be cut into messages."""
-        self.awaits = False
         head = self.expected[0]
         tag = backend.whole_answer(data)
         run = head.run
         if run is not None and run.waits:
+            self.awaits = False
             self._client.answered(head, data, tag)
             return True
         if tag:
+            self.awaits = False
             self.expected.popleft()
             self.status = data[-1]
             self._client.answered(head, data, tag)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from itertools import count
 from typing import Any, Literal, Protocol
@@ -24,7 +25,7 @@ from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.patience import State
 from datagate.frontends.gateway.pins import changes_settings, forgotten, pins
 from datagate.frontends.gateway.plans import Plan, Values
-from datagate.frontends.gateway.pool import Pool
+from datagate.frontends.gateway.pool import Pool, Turn
 from datagate.frontends.gateway.prepared import Portal, Prepared
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.frames import Frame
@@ -50,6 +51,14 @@ class Several:
     """The statements of one text with what is sent for each; bytes: what the gateway itself answers."""
 
     statements: tuple[tuple[str, Sendable | bytes, Run | None], ...]
+
+
+class Calm(Enum):
+    """How much goes on: nothing at all; one statement that was sent at once, and nothing else; or anything."""
+
+    AT_REST = "at rest"
+    ONE_UNDER_WAY = "one under way"
+    NO = "no"
 
 
 class Line(Protocol):
@@ -109,12 +118,15 @@ class Speech(Hearer):
         self._pledged = False
         self._declared: DatagateError | Literal[True] | None = None
         self._task: asyncio.Task[None] | None = None
+        self.calm = Calm.NO
+        self._parked: bytes | None = None
+        self._turn: Turn | None = None
         self._out: list[bytes] = []
 
     @property
     def state(self) -> State:
         """What the session does."""
-        if self.relay.expected or self._task is not None:
+        if self.relay.expected or self._task is not None or self._parked is not None:
             return State.ACTIVE
         if self.upstream is not None and (self.relay.status != backend.IDLE or self.relay.unsynced):
             return State.IN_TRANSACTION

@@ -89,7 +89,7 @@ class Upstream(asyncio.Protocol):
         self.writable = asyncio.Event()
         self.writable.set()
         self._names = 0
-        self._listener: Listener | None = None
+        self.listener: Listener | None = None  # whoever has it
         self._buffer = b""
         self._passing = 0
         self._held_back: list[bytes] | None = None
@@ -105,7 +105,7 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Cut what came into messages; see the module."""
-        listener = self._listener
+        listener = self.listener
         if listener is None:
             self._unasked(data)
             return
@@ -113,9 +113,8 @@ class Upstream(asyncio.Protocol):
             self._held_back.append(data)
             return
         try:
-            if listener.awaits and listener.at_once(data):
-                return
-            self._cut(data, listener)
+            if not (listener.awaits and listener.at_once(data)):
+                self._cut(data, listener)
         except DatagateError:
             # The server does not keep to the protocol, or refuses what the gateway itself asked for.
             self.abort()
@@ -198,7 +197,7 @@ class Upstream(asyncio.Protocol):
         """Tell whoever has it."""
         self.closed = True
         self.writable.set()
-        listener, self._listener = self._listener, None
+        listener, self.listener = self.listener, None
         if listener is not None:
             listener.lost()
         for call in self.on_lost:
@@ -216,7 +215,7 @@ class Upstream(asyncio.Protocol):
 
     def attach(self, listener: Listener | None) -> None:
         """Give the connection to somebody, or to nobody."""
-        self._listener = listener
+        self.listener = listener
 
     @property
     def between_messages(self) -> bool:

@@ -21,7 +21,7 @@ from datagate.frontends.gateway.plans import Asked, Plan, Plans, Values, types_o
 from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import Sendable
 from datagate.frontends.gateway.settling import Settling
-from datagate.gate import Flight, Gate, GateSession, Recorded, StatementKind
+from datagate.gate import Flight, Gate, GateSession, Known, Recorded, StatementKind
 from datagate.model.caller import Caller
 
 FRONTEND = "gateway"
@@ -177,22 +177,31 @@ class Way:
         if plan.standing is not standing:
             self.plans.forget()
             return None
-        return found if plan.known.record.reads_only or not self._session.waits else None
+        return found if plan.at_once else None
+
+    def stands(self, plan: Plan) -> bool:
+        """Whether a plan is still what :meth:`plan` or :meth:`bound` would give."""
+        return self._watched and self._gate is self._gates.current and self._session.stands(plan.standing)
 
     def bound(self, text: str) -> Plan | None:
         """What is sent for a prepared statement that ran before, as :meth:`plan` has it."""
         if self._gate is not self._gates.current:
             self._renew()
-        known = self._session.known(text) if self._watched else None
-        if known is None or (self._session.waits and not known.record.reads_only):
+        standing = self._session.standing if self._watched else None
+        known = self._session.known(text) if standing is not None else None
+        if known is None or not self._at_once(known):
             return None
         plan = self.plans.bound.get(text)
-        if plan is None or plan.known is not known:
+        if plan is None or plan.known is not known or plan.standing is not standing:
             kept = self._kept.get((text, True))
             if kept is None or kept.admitted is not known.admitted or pins(kept):
                 return None
-            plan = self.plans.bound[text] = Plan(known, None, kept, ())
+            plan = self.plans.bound[text] = Plan(known, standing, kept, ())
         return plan
+
+    def _at_once(self, known: Known) -> bool:
+        """Whether a statement is recorded without waiting, or beside what only reads."""
+        return known.record.reads_only or not self._session.waits
 
     @property
     def waits(self) -> bool:
@@ -231,7 +240,8 @@ class Way:
         if known is None or not isinstance(decision, Sendable):
             self.plans.reject(asked)
             return (decision if not asked.values else self.decide(text, assuming=True)), None
-        plan = Plan(known, self._session.standing, decision, types_of(asked.values))
+        types, at_once = types_of(asked.values), self._at_once(known)
+        plan = Plan(known, self._session.standing, decision, types, at_once=at_once, around=asked.around)
         if self.plans.keep(asked, plan):
             return decision, plan
         return self.decide(text, assuming=True), None

@@ -180,11 +180,11 @@ def read_mechanisms(rest: bytes) -> list[str]:
 
 def whole_answer(data: bytes) -> int:
     """Where CommandComplete begins, if this is just BindComplete, rows, CommandComplete and ReadyForQuery; else 0."""
-    size = len(data)
-    if data[:5] != BIND_COMPLETE_MESSAGE or data[-6:-1] != _READY_HEADER:
+    last = len(data) - 6
+    if not data.startswith(BIND_COMPLETE_MESSAGE) or data[last:-1] != _READY_HEADER:
         return 0
-    at, last = 5, size - 6
-    while at + 5 <= last:
+    at, stop = 5, last - 5
+    while at <= stop:
         kind = data[at]
         end: int = at + 1 + _LENGTH(data, at + 1)[0]
         if kind == COMMAND_COMPLETE:

@@ -24,24 +24,19 @@ STARTUP_LIMIT = 10_000  # what PostgreSQL allows (MAX_STARTUP_PACKET_LENGTH)
 
 
 class FrameSplitter:
-    """Bytes in, typed messages out.
+    """Bytes in, typed messages out; ``kept``: those of a message that is not complete yet.
 
     Args:
         types: The type bytes that may come; any other ends the conversation, since its length means nothing.
         limit: How long a body of a message that carries text or values may be.
     """
 
-    __slots__ = ("_buffer", "_limit", "_types")
+    __slots__ = ("_limit", "_types", "kept")
 
     def __init__(self, types: frozenset[int], *, limit: int = LONG_LIMIT) -> None:
         self._types = types
         self._limit = limit
-        self._buffer = b""
-
-    @property
-    def pending(self) -> int:
-        """How many bytes of an incomplete message are kept."""
-        return len(self._buffer)
+        self.kept = b""
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take bytes; give the messages that they complete.
@@ -49,9 +44,9 @@ class FrameSplitter:
         Raises:
             ProtocolViolation: An unknown type, or a length that cannot be; nothing can be read after that.
         """
-        if self._buffer:
-            data = self._buffer + data
-            self._buffer = b""
+        if self.kept:
+            data = self.kept + data
+            self.kept = b""
         frames: list[Frame] = []
         position, end = 0, len(data)
         while end - position >= _HEADER:
@@ -65,7 +60,7 @@ class FrameSplitter:
             if position < end and data[position] not in self._types:
                 raise _unknown(data[position])
         if position < end:
-            self._buffer = data[position:]
+            self.kept = data[position:]
         return frames
 
     def _length(self, kind: int, data: bytes, position: int) -> int:
