@@ -24,12 +24,16 @@ class Keeper(Protocol):
 
     clock: Callable[[], float]
     quiet_until: float
+    masked_keys: frozenset[str]
 
     def expect_current(self) -> None:
         """Let go of what is held, if anything changed that it depends on."""
 
     def load(self, attribute: InstrumentedAttribute[Any], state: Any) -> Any:
         """The value of an attribute that is not in memory."""
+
+    def give(self, key: str, state: Any, value: object) -> None:
+        """Note what the application reads of an attribute that may show a mask."""
 
     def stamp(self, state: Any) -> None:
         """Let an object that may leave remember what its masks are."""
@@ -69,9 +73,11 @@ class GatedAttribute(InstrumentedAttribute[Any]):
             keeper.expect_current()
         # What `copy` makes has the state of its original, and values of its own that are never let go of.
         held = instance.__dict__ if state.obj() is instance else state.dict
-        if self.key in held and self.impl.supports_population:
-            return held[self.key]
-        return keeper.load(self, state)
+        key = self.key
+        value = held[key] if key in held and self.impl.supports_population else keeper.load(self, state)
+        if key in keeper.masked_keys:
+            keeper.give(key, state, value)
+        return value
 
 
 class Asking(property):
@@ -115,6 +121,21 @@ def _on_pickle(instance: object, state_dict: dict[str, Any]) -> None:
     state_dict["info"] = state.info
 
 
+_instrumented = 0
+
+
+def instrumented() -> int:
+    """Grows with each attribute that is mapped, also of classes that were configured before."""
+    return _instrumented
+
+
+def _watch_late(_class: type, _key: str, attribute: Any) -> None:
+    global _instrumented  # noqa: PLW0603 - as SQLAlchemy's list of what is mapped, there is one for the process
+    _instrumented += 1
+    if type(attribute) is InstrumentedAttribute:
+        attribute.__class__ = GatedAttribute
+
+
 _watching: list[bool] = []
 
 
@@ -124,6 +145,7 @@ def watch_all() -> None:
         return
     _watching.append(True)
     event.listen(Mapper, "mapper_configured", watch)
+    event.listen(object, "attribute_instrument", _watch_late)
     for registry in _all_registries():
         for mapper in registry.mappers:
             watch(mapper)

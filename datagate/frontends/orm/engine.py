@@ -24,7 +24,7 @@ from sqlalchemy.util.concurrency import await_
 from datagate.errors import InterfaceError
 from datagate.frontends.driver.dialect import DatagateAsyncDialect, DatagateDialect
 from datagate.frontends.driver.lending import lent
-from datagate.frontends.orm.inserting import leave_out
+from datagate.frontends.orm.connection import CallerConnection, WritesNoMasks
 from datagate.frontends.orm.outlook import Lane
 from datagate.gate import Gate, GateSession
 from datagate.model.caller import Caller
@@ -67,7 +67,7 @@ def borrower() -> Lane:
     return lane
 
 
-class PingsForBorrowers(DefaultDialect):
+class PingsForBorrowers(WritesNoMasks, DefaultDialect):
     """What a dialect needs where connections go from caller to caller."""
 
     def do_ping(self, dbapi_connection: DBAPIConnection) -> bool:
@@ -100,6 +100,7 @@ class CallerEngine(OptionEngine):
     """One caller's engine, over the pool and compiled cache that all callers share."""
 
     lane: Lane
+    _connection_cls = CallerConnection
 
     def __init__(self, proxied: Engine, execution_options: Any = None, lane: Lane | None = None) -> None:
         if lane is None:
@@ -207,7 +208,6 @@ def gate_engine(engine: Engine | AsyncEngine, gate: Gate) -> GatedEngine:
     )
     _follow(plain, shared, gate)
     event.listen(shared.pool, "checkin", _shut)
-    event.listen(shared, "before_execute", leave_out, retval=True)
     return GatedEngine(shared, gate, is_async=is_async)
 
 

@@ -11,34 +11,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Table, Update
+from sqlalchemy import Insert, Table, Update
 
 from datagate.frontends.orm.outlook import Lane
 
 Rows = Sequence[Mapping[str, Any]]
 
 
-def leave_out(
-    connection: Connection, statement: Any, rows: Rows, row: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[Any, Rows, Mapping[str, Any]]:
-    """A listener of ``before_execute``: the statement as it is, its parameters without what was left empty."""
-    lane: Lane | None = getattr(connection.engine, "lane", None)
-    # Only the unit of work brings its own cache of compiled statements.
-    if lane is None or not isinstance(statement, Insert | Update) or "compiled_cache" not in options:
-        return statement, rows, row
-    every = [*rows, row] if row else rows
+def leave_out(lane: Lane, statement: Insert | Update, rows: Rows) -> tuple[Insert | Update, Rows]:
+    """A statement of the unit of work as it is, and its parameters without what was left empty."""
     table = statement.table
     sight = lane.sight(table) if isinstance(table, Table) else None
     if sight is None:
-        return statement, rows, row
+        return statement, rows
     statement = _returnable(statement, sight.columns)
-    if not every or isinstance(statement, Update):
-        return statement, rows, row
+    if not rows or isinstance(statement, Update):
+        return statement, rows
     refused = [each.key for each in table.c if each.name not in sight.insertable]
-    empty = {key for key in refused if key in every[0] and all(given.get(key) is None for given in every)}
+    empty = {key for key in refused if key in rows[0] and all(given.get(key) is None for given in rows)}
     if not empty:
-        return statement, rows, row
-    return statement, [_without(given, empty) for given in rows], _without(row, empty)
+        return statement, rows
+    return statement, [_without(given, empty) for given in rows]
 
 
 def _returnable(statement: Any, columns: frozenset[str]) -> Any:

@@ -19,6 +19,8 @@ STAMP = "datagate"
 _SMALL_INTEGERS = range(-5, 257)
 # A text that has a mask of this length in it was made of it; shorter ones occur by chance.
 _LONG_TEXT = 6
+# With more texts than this, the parts of a text are looked up rather than each text looked for in it.
+_FEW = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,49 +34,90 @@ class Stamp:
 
 
 class Masks:
-    """The masks that objects of a session show, to recognise what was made of them."""
+    """Masks that a session shows, or gave to the application, to recognise what was made of them."""
 
-    def __init__(self, held: Iterable[Any], outlook_of: Any) -> None:
-        self._objects: dict[int, str] = {}
+    def __init__(self) -> None:
+        self._objects: dict[int, tuple[str, object]] = {}
         self._texts: dict[str, str] = {}
+        self._sizes: set[int] = set()
+
+    @classmethod
+    def of(cls, given: Masks, held: Iterable[Any], outlook_of: Any) -> Masks:
+        """Those that were given, and those that objects show now."""
+        out = cls()
+        out._objects.update(given._objects)
+        out._texts.update(given._texts)
+        out._sizes.update(given._sizes)
         for value, name in _masks(held, outlook_of):
+            out.note(value, name)
+        return out
+
+    def note(self, value: object, name: str) -> None:
+        """Add one, with the attribute that shows it."""
+        if isinstance(value, str):
             if _is_telling(value):
-                self._objects.setdefault(id(value), name)
-                if isinstance(value, str):
-                    self._texts.setdefault(value, name)
-        self._long = [text for text in self._texts if len(text) >= _LONG_TEXT]
+                self._texts.setdefault(value, name)
+                if len(value) >= _LONG_TEXT:
+                    self._sizes.add(len(value))
+        elif _is_telling(value):
+            # The value as well: so long as it is here, nothing else has its id.
+            self._objects.setdefault(id(value), (name, value))
+
+    def keep_to(self, most: int) -> None:
+        """Forget the oldest, so that a session that lives long does not grow without end."""
+        for known in (self._objects, self._texts):
+            while len(known) > most:
+                del known[next(iter(known))]  # type: ignore[arg-type] # its own key
 
     def source(self, value: object) -> str | None:
         """The attribute from whose mask a value is: the same object, an equal text, or one that has the mask in it.
 
         A number that was computed from a mask is not recognised.
         """
+        if isinstance(value, str):
+            if not self._texts or not _is_telling(value):
+                return None
+            found = self._texts.get(value)
+            return found if found is not None or len(value) <= _LONG_TEXT else self._within(value)
         if not self._objects or not _is_telling(value):
             return None
-        found = self._objects.get(id(value))
-        if found is None and isinstance(value, str):
-            found = self._texts.get(value)
-            if found is None:
-                found = next((self._texts[text] for text in self._long if text in value), None)
-        return found
+        known = self._objects.get(id(value))
+        return None if known is None else known[0]
+
+    def _within(self, value: str) -> str | None:
+        """The attribute of a mask that a text has in it."""
+        if len(self._texts) <= _FEW:
+            parts = (text for text in self._texts if len(text) >= _LONG_TEXT and text in value)
+        else:
+            starts = range(len(value))
+            parts = (
+                value[at : at + size] for size in self._sizes for at in starts if value[at : at + size] in self._texts
+            )
+        part = next(parts, None)
+        return None if part is None else self._texts[part]
 
 
-def check_flush(new: Iterable[Any], dirty: Iterable[Any], held: Iterable[Any], outlook_of: Any) -> None:
+def check_flush(
+    new: Iterable[Any], dirty: Iterable[Any], deleted: Iterable[Any], known: Callable[[], Masks], outlook_of: Any
+) -> None:
     """Refuse to write to or from a masked or hidden attribute.
 
     Args:
         new: objects to be inserted.
         dirty: objects that may have to be updated.
-        held: all objects of the session.
+        deleted: objects to be deleted.
+        known: the masks of the session.
         outlook_of: what the caller sees of a mapper's registry.
 
     Raises:
         Refused: names the attribute.
     """
     changes = [*_given(new), *_changed(dirty)]
+    for state in [each for each, _, _ in changes] + [inspect(each) for each in deleted]:
+        _expect_version(state, outlook_of)
     if not changes:
         return
-    masks = Masks(held, outlook_of)
+    masks = known()
     for state, prop, value in changes:
         outlook: Outlook = outlook_of(state.mapper)
         if prop.key in outlook.masked.get(state.mapper, ()):
@@ -87,6 +130,18 @@ def check_flush(new: Iterable[Any], dirty: Iterable[Any], held: Iterable[Any], o
             source = str(prop)
         if source is not None:
             raise written_from(str(prop), source)
+
+
+def _expect_version(state: Any, outlook_of: Any) -> None:
+    """Refuse to write over or delete a row of which nobody can say whether it is as it was read."""
+    column = state.mapper.version_id_col
+    if column is not None and state.key is not None:
+        prop = state.mapper.get_property_by_column(column)
+        if prop in outlook_of(state.mapper).hidden:
+            raise Refused(
+                f"{prop} is the version of its class, and this caller does not see it; without it, rows of the class "
+                "are not changed by a flush"
+            )
 
 
 def written_from(target: str, source: str) -> Refused:
@@ -110,16 +165,6 @@ def check_statement(statement: Any, parameters: Any, masks: Callable[[], Masks])
             raise written_from(f"{statement.table}.{column}", source)
 
 
-def check_mappings(mapper: Mapper[Any], mappings: Iterable[Any], masks: Masks) -> None:
-    """The same for rows that are written past the unit of work."""
-    for each in mappings:
-        values = each if isinstance(each, Mapping) else inspect(each).dict
-        for key, value in values.items():
-            source = masks.source(value) if key in mapper.column_attrs else None
-            if source is not None:
-                raise written_from(f"{mapper.class_.__name__}.{key}", source)
-
-
 def _written(statement: Any, parameters: Any) -> Iterator[tuple[str, object]]:
     """The values that an INSERT or UPDATE gives to columns: in its own words, and as parameters."""
     own = dict(statement._values or ())
@@ -133,9 +178,9 @@ def _written(statement: Any, parameters: Any) -> Iterator[tuple[str, object]]:
                     yield str(name), element.value
                 elif not isinstance(element, ClauseElement):
                     yield str(name), element
-    keys = {column.key for column in statement.table.primary_key}
-    for given in [parameters] if isinstance(parameters, Mapping) else parameters or ():
-        yield from ((str(name), value) for name, value in given.items() if name not in keys)
+    columns = {column.key for column in statement.table.c if not column.primary_key}
+    for given in parameters or ():
+        yield from ((name, value) for name, value in given.items() if name in columns)
 
 
 def _given(new: Iterable[Any]) -> Iterator[tuple[Any, ColumnProperty[Any], object]]:

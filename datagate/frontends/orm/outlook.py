@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeGuard
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, ColumnElement, Table
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, configure_mappers, registry
 from sqlalchemy.orm.interfaces import MapperProperty
 from sqlalchemy.sql import coercions, roles, visitors
 
+from datagate.frontends.orm import attributes
 from datagate.gate import Footing, Gate, GateSession, Sight, told
 
 _numbers = count(1)
@@ -26,14 +27,15 @@ class Outlook:
 
     ``hidden``: properties that name a column which does not exist for him. ``masked``: for each mapper, the attributes
     that never show what the table holds; ``varying``: those that do so in some rows only; ``derived``: hybrids,
-    composites and synonyms that are made of these. ``number``: the same for equal ``hidden``, for the keys of
-    SQLAlchemy's compiled caches.
+    composites and synonyms that are made of these. ``masked_keys``: of all mappers, masked or varying. ``number``: the
+    same for equal ``hidden``, for the keys of SQLAlchemy's compiled caches.
     """
 
     hidden: frozenset[MapperProperty[object]]
     masked: dict[Mapper[object], frozenset[str]]
     varying: dict[Mapper[object], frozenset[str]]
     derived: dict[Mapper[object], frozenset[str]]
+    masked_keys: frozenset[str]
     number: int
 
 
@@ -69,7 +71,7 @@ class Lane:
     def outlook(self, mapped: registry) -> Outlook:
         """What the caller sees of a registry's classes, by his rights as they were read last."""
         self._forget_if_changed()
-        key = (mapped, len(mapped._managers))
+        key = (mapped, attributes.instrumented())
         found = self._outlooks.get(key)
         if found is None:
             configure_mappers()
@@ -117,7 +119,8 @@ def _look(sight: Callable[[Table], Sight | None], mappers: tuple[Mapper[object],
         varying[mapper] = frozenset(sometimes)
     gone = frozenset(hidden)
     derived = {mapper: frozenset(_derived(mapper, masked[mapper] | varying[mapper])) for mapper in masked}
-    return Outlook(gone, masked, varying, derived, _interned.setdefault(gone, next(_numbers)))
+    keys = frozenset().union(*masked.values(), *varying.values())
+    return Outlook(gone, masked, varying, derived, keys, _interned.setdefault(gone, next(_numbers)))
 
 
 def _derived(mapper: Mapper[Any], masked: frozenset[str]) -> Iterator[str]:
@@ -135,8 +138,11 @@ def _derived(mapper: Mapper[Any], masked: frozenset[str]) -> Iterator[str]:
                 # The application wrote it for objects alone.
                 yield name
             else:
-                named = {each for each in visitors.iterate(element) if _stands_in_table(each)}
-                if any(each.name == column.name and each.table is column.table for each in named for column in columns):
+                if any(
+                    each.name == column.name and each.table is column.table
+                    for each in _named(element)
+                    for column in columns
+                ):
                     yield name
 
 
@@ -146,9 +152,18 @@ def _columns(prop: MapperProperty[object]) -> Iterator[Column[object]]:
         # Those of the other side are named only when it is loaded by a join.
         yield from (each for each in prop.local_columns if _stands_in_table(each))
     elif isinstance(prop, ColumnProperty):
-        for element in visitors.iterate(prop.columns[0]):
-            if _stands_in_table(element):
-                yield element
+        yield from _named(prop.columns[0])
+
+
+def _named(expression: Any) -> Iterator[Column[object]]:
+    """The columns of tables that an expression names, also by an alias or a subquery."""
+    for element in visitors.iterate(expression):
+        if _stands_in_table(element):
+            yield element
+        elif isinstance(element, ColumnElement):
+            for base in element.base_columns:
+                if base is not element:
+                    yield from _named(base)
 
 
 def _stands_in_table(column: object) -> TypeGuard[Column[object]]:

@@ -7,27 +7,28 @@ from the identity map that was read before the caller's rights, a consent or the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Self
+from weakref import ref
 
-from sqlalchemy import Connection, Engine, Insert, Update, event, inspect
+from sqlalchemy import ChunkedIteratorResult, Connection, Engine, event, inspect
 from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError
-from sqlalchemy.orm import Mapper, Session
+from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from datagate.errors import DatagateError, InterfaceError, Refused, RightsChanged, UndefinedColumn
+from datagate.errors import InterfaceError, RightsChanged, UndefinedColumn
 from datagate.frontends.orm import faults
-from datagate.frontends.orm.attributes import keep, keeper_of, watch_all
+from datagate.frontends.orm.attributes import keep, watch_all
 from datagate.frontends.orm.engine import CallerEngine, GatedEngine
 from datagate.frontends.orm.hiding import hide
+from datagate.frontends.orm.leaving import Leaving
 from datagate.frontends.orm.masks import (
     STAMP,
     Masks,
     Stamp,
     check_flush,
-    check_mappings,
-    check_statement,
     named_masked,
     shown_masked,
 )
@@ -41,11 +42,13 @@ _GLANCE = 2e-5
 # programs that read from memory a tenth at most; within these bounds:
 _MOMENT = (1e-4, 5e-3)
 _BEFORE_READING = 5e-2
+# Masks that were read; the oldest are forgotten.
+_GIVEN = 50_000
 
 Clock = Callable[[], float]
 
 
-class GatedSession(Session):
+class GatedSession(Leaving):
     """A session whose every statement passes the gate for one caller, who is fixed for its life.
 
     Args:
@@ -79,6 +82,10 @@ class GatedSession(Session):
         self._stirs = -1
         self._asking = False
         self._has_let_go = False
+        self._holder = ref(self)
+        self._known_masks: Masks | None = None
+        self._given_masks = Masks()
+        self.masked_keys: frozenset[str] = frozenset()
         self._options = options
         super().__init__(bind=engine, **options)
         keep(self.hash_key, self)
@@ -117,13 +124,12 @@ class GatedSession(Session):
 
     def _connection_for_bind(self, engine: Any, execution_options: Any = None, **kw: Any) -> Connection:
         self._expect_gated(engine)
-        found: Connection = super()._connection_for_bind(engine, execution_options, **kw)
-        return found
+        found: Any = super()._connection_for_bind(engine, execution_options, **kw)
+        found.holder = self._holder
+        return found  # type: ignore[no-any-return]
 
     def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
         """What execute, scalars, get, refresh and every loader come down to."""
-        if isinstance(statement, Insert | Update):
-            check_statement(statement, args[0] if args else kwargs.get("params"), self._masks)
         subject = _subject(statement)
         reads = subject is not None and (statement.is_select or statement.is_from_statement)
         told = self._lane.told() if reads else None
@@ -141,16 +147,32 @@ class GatedSession(Session):
             self._stand_on(self._lane.told())
             self._stirs, self._asked_at = stirs, begun
             self._stands(begun)
+        if isinstance(found, ChunkedIteratorResult):
+            self._follow(found)
         return found
 
+    def _follow(self, found: ChunkedIteratorResult[Any]) -> None:
+        """Let go of what is loaded from rows that were read before a change which the session has noticed since."""
+        chunks, read_on = found.chunks, self._footing
+
+        def current(size: int | None) -> Iterator[Any]:
+            for rows in chunks(size):
+                if self._footing is not read_on:
+                    self._let_go()
+                yield rows
+
+        found.chunks = current
+        found.iterator = chain.from_iterable(current(None))
+
     def _read(self, statement: Any, subject: Mapper[Any], *args: Any, **kwargs: Any) -> Any:
-        outlook = self._lane.outlook(subject.registry)
+        self._known_masks = None
+        outlook = self.outlook(subject)
         try:
             return super()._execute_internal(hide(statement, subject, outlook), *args, **kwargs)
         except DBAPIError as error:
             # The rights changed on the way: what is hidden is other columns now.
             self._ask()
-            again = self._lane.outlook(subject.registry)
+            again = self.outlook(subject)
             if again is outlook or not isinstance(error.orig, UndefinedColumn):
                 raise
         return super()._execute_internal(hide(statement, subject, again), *args, **kwargs)
@@ -199,6 +221,9 @@ class GatedSession(Session):
                 state._expire_attributes(held, [key for key in held if _is_as_read(state, key)])
             else:
                 state._expire(held, self.identity_map._modified)  # as Session.expire_all does
+        for transaction in self._transaction._iterate_self_and_parents() if self._transaction is not None else ():
+            for state in transaction._deleted:
+                state._expire(state.dict, set())
 
     def load(self, attribute: InstrumentedAttribute[Any], state: Any) -> Any:
         """The value of an attribute that is not in memory.
@@ -224,7 +249,17 @@ class GatedSession(Session):
 
     def outlook(self, mapper: Mapper[Any]) -> Outlook:
         """What the caller sees of the classes that are mapped together with this one."""
-        return self._lane.outlook(mapper.registry)
+        found = self._lane.outlook(mapper.registry)
+        if not found.masked_keys <= self.masked_keys:
+            self.masked_keys |= found.masked_keys
+        return found
+
+    def give(self, key: str, state: Any, value: object) -> None:
+        """Remember a mask that the application asked for: its object may be gone when the mask is written."""
+        if key not in state.committed_state and key in shown_masked(state.mapper, self.outlook(state.mapper)):
+            self._given_masks.note(value, f"{state.mapper.class_.__name__}.{key}")
+            self._given_masks.keep_to(_GIVEN)
+            self._known_masks = None
 
     def _get_impl(self, *args: Any, **kwargs: Any) -> Any:
         if self.identity_map.all_states():
@@ -234,83 +269,21 @@ class GatedSession(Session):
     # --- what is written ---------------------------------------------------------------------------------------------
 
     def _flush(self, objects: Any = None) -> None:
-        check_flush(self.new, self.dirty, self.identity_map.values(), self.outlook)
-        super()._flush(objects)
+        check_flush(self.new, self.dirty, self.deleted, self.masks, self.outlook)
+        try:
+            super()._flush(objects)
+        finally:
+            self._known_masks = None
 
-    def _masks(self) -> Masks:
-        return Masks(self.identity_map.values(), self.outlook)
-
-    def _bulk_save_mappings(self, mapper: Any, mappings: Any, **kwargs: Any) -> None:
-        given = list(mappings)
-        found: Any = inspect(mapper)
-        check_mappings(found, (each.obj() if kwargs["isstates"] else each for each in given), self._masks())
-        super()._bulk_save_mappings(mapper, given, **kwargs)
-
-    # --- what leaves -------------------------------------------------------------------------------------------------
-
-    def _expunge_states(self, states: Any, to_transient: bool = False) -> None:
-        self.expect_current()
-        super()._expunge_states(states, to_transient)
-
-    def expunge_all(self) -> None:
-        """Let all objects go, with what still is to be shown; see `sqlalchemy.orm.Session.expunge_all`."""
-        if self.identity_map.all_states():
-            try:
-                self.expect_current()
-            except DatagateError:
-                # They go all the same, with nothing in them; closing a session must not fail.
-                self._let_go()
-        super().expunge_all()
-
-    def stamp(self, state: Any) -> None:
-        """Let an object that leaves the session remember what its masks are."""
-        outlook = self.outlook(state.mapper)
-        keys = shown_masked(state.mapper, outlook)
-        values = {key: state.dict[key] for key in keys if key in state.dict and key not in state.committed_state}
-        state.info[STAMP] = Stamp(self._caller, self._footing, named_masked(state.mapper, outlook), values)
-
-    def __del__(self) -> None:
-        # Objects may outlive a session that nobody closed.
-        held = getattr(self, "identity_map", ())
-        for state in held.all_states() if held else ():
-            try:
-                self.stamp(state)
-            except DatagateError:
-                # Nobody can say by now which of it are masks.
-                state._expire(state.dict, set())
-
-    def _merge(self, state: Any, state_dict: Any, **kwargs: Any) -> Any:
-        """As SQLAlchemy merges, but masks are not carried over, nor what another sight of a collection left out."""
-        other = keeper_of(state)
-        if other is not None and other is not self:
-            # It is held by another caller's session still.
-            other.expect_current()
-            other.stamp(state)
-        stamp: Stamp | None = state.info.get(STAMP)
-        if stamp is None:
-            return super()._merge(state, state_dict, **kwargs)
-        carried = {key: value for key, value in state_dict.items() if not _is_mask(stamp, key, value)}
-        merged = super()._merge(state, carried, **kwargs)
-        if stamp.caller != self._caller or stamp.footing != self._footing:
-            _expect_no_removal(state.mapper, carried, merged)
-        return merged
-
-
-def _is_mask(stamp: Stamp, key: str, value: object) -> bool:
-    return key in stamp.values and stamp.values[key] is value
-
-
-def _expect_no_removal(mapper: Mapper[Any], carried: dict[str, Any], merged: object) -> None:
-    """Refuse a merge that would take away what the object's own sight may have left out."""
-    state: Any = inspect(merged)
-    for relationship in mapper.relationships:
-        if relationship.key in carried and state.key is not None:
-            history = state.attrs[relationship.key].history
-            if any(each is not None for each in history.deleted):
-                raise Refused(
-                    f"{relationship} was read in another sight, and may leave out what is there; merging it would "
-                    "remove that: roll back, and change the objects of this session instead"
-                )
+    def masks(self) -> Masks:
+        """The masks that objects of this session show, or showed when the application asked them."""
+        known = self._known_masks
+        if known is None:
+            known = Masks.of(self._given_masks, self.identity_map.values(), self.outlook)
+            if self._flushing:
+                # Until something else is read: a flush may be of many statements.
+                self._known_masks = known
+        return known
 
 
 def _subject(statement: Any) -> Mapper[Any] | None:
@@ -331,17 +304,7 @@ def _stamp(session: GatedSession, instance: object) -> None:
 @event.listens_for(GatedSession, "detached_to_persistent")
 def _read_anew(session: GatedSession, instance: object) -> None:
     """What was read by another, or at another time, is none of this caller's; what the application set stays."""
-    state: Any = inspect(instance)
-    stamp: Stamp | None = state.info.get(STAMP)
-    if stamp is not None and stamp.caller == session.caller and stamp.footing == session._footing:
-        return
-    held = state.dict
-    read = [
-        key
-        for key in held
-        if key in state.manager and (key not in state.committed_state or (stamp and _is_mask(stamp, key, held[key])))
-    ]
-    state._expire_attributes(held, read)
+    session.receive(inspect(instance))
 
 
 def masked_columns(instance: object) -> frozenset[str]:
