@@ -21,9 +21,9 @@ from datagate.audit.signing import Signer, Verifier, checkpoint_message
 from datagate.audit.sinks import PATIENCE, ChainedSink
 from datagate.audit.verify import Line, Verdict, verify
 from datagate.errors import AuditUnavailable
+from datagate.model import locks
 
-# "datagate audit", shortened.
-_LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7233173890163373158)"
+_LOCK = f"SELECT pg_catalog.pg_advisory_xact_lock({locks.AUDIT}, 0)"
 _END = "SELECT seq, hash FROM datagate.audit ORDER BY seq DESC LIMIT 1"
 _ADD = "INSERT INTO datagate.audit (seq, hash, entry) SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[])"
 _HEAD = (

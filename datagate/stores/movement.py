@@ -22,12 +22,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from datagate.model import locks
+
 PARTY: Final = "party"
 PURPOSE: Final = "purpose"
 SHARDS: Final = {PARTY: 64, PURPOSE: 16}
 """How many of each. More shards: fewer old transactions that are told to start over because of somebody else."""
 
-_CLASS: Final = {PARTY: 1684104292, PURPOSE: 1684104293}
+_CLASS: Final = {PARTY: locks.PARTY, PURPOSE: locks.PURPOSE}
 """The first key of the advisory locks; the second is the shard."""
 
 _SHARD = """

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from datagate.model import locks
 from datagate.stores import blocks, movement, plans, turns
 from datagate.stores.history import HISTORIES
 from datagate.stores.signals import CONSENT
@@ -24,8 +25,8 @@ from datagate.stores.tables import metadata
 STALE_SQLSTATE = "DG001"
 CHANNEL = "datagate_state"
 
-# One advisory lock for all who create the state schema: "datagate" in ASCII.
-LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7233173890163373157)"
+# One advisory lock for all who create the state schema.
+LOCK = f"SELECT pg_catalog.pg_advisory_xact_lock({locks.CREATION}, 0)"
 
 # From the clock, so that a database restored from a backup does not repeat values that were handed out since.
 _ADVANCE = """

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from datagate.model.locks import RESERVED
 from datagate.model.names import RelationName
 from datagate.verify.mismatch import forbidden
 from datagate.verify.names import PLAIN_NAME, Names
 from datagate.verify.tree import Tree, strings
 
 _ZONE = re.compile("[A-Za-z_]+(/[A-Za-z_-]+)*")
+_ADVISORY_LOCK = re.compile("pg_(try_)?advisory_.*lock(_shared)?")
 
 
 def _constant(node: Tree) -> str | None:
@@ -58,6 +60,8 @@ class Checks:
             self._set_config(node.get("args", ()))
         else:
             self.names.check_function(names)
+            if _ADVISORY_LOCK.fullmatch(names[-1]):
+                self._advisory_lock(node.get("args", ()))
 
     def _set_config(self, arguments: Sequence[Tree]) -> None:
         """Of a setting that a constant names and that is listed; a time zone by a constant that gives it no meaning."""
@@ -70,6 +74,15 @@ class Checks:
             raise forbidden("set_config() of anything but a setting that may be SET, named by a constant,")
         if name is not None and name.lower() == "timezone" and not plain_zone:
             raise forbidden("set_config() of a time zone but by its full name, as a constant,")
+
+    @staticmethod
+    def _advisory_lock(arguments: Sequence[Tree]) -> None:
+        """Of one key; or of two, the first of them a number that is seen not to be datagate's own."""
+        if len(arguments) < 2:
+            return
+        number = arguments[0].get("A_Const", {}).get("ival")
+        if number is None or number.get("ival", 0) in RESERVED:
+            raise forbidden("an advisory lock of two keys, the first of them no plain number or one of datagate's own,")
 
     def _param_ref(self, node: Tree) -> None:
         self.parameters.add(node.get("number", 0))

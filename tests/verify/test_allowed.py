@@ -39,6 +39,13 @@ PAIRS = [
     ("SELECT sum(1) OVER (ORDER BY pg_sleep(1))", "SELECT sum(1) OVER (ORDER BY now())"),
     ("SELECT query_to_xml('SELECT 1', true, true, '')", "SELECT to_char(1, '9')"),
     ("SELECT 1 ORDER BY set_config('role', 'x', false)", "SELECT 1 ORDER BY lower('x')"),
+    # Advisory locks of two keys: not datagate's own.
+    ("SELECT pg_advisory_lock(1684104292, 1)", "SELECT pg_advisory_lock(1684104299, 1)"),
+    ("SELECT pg_catalog.pg_advisory_lock(1684104294, 0)", "SELECT pg_catalog.pg_advisory_lock(-5, 0)"),
+    ("SELECT pg_advisory_lock($1, 1)", "SELECT pg_advisory_lock(0, $1)"),
+    ("SELECT pg_advisory_lock(1684104293::int, 1)", "SELECT pg_advisory_lock(1684104293)"),
+    ("SELECT pg_try_advisory_xact_lock_shared(1684104290 + 2, 1)", "SELECT pg_try_advisory_xact_lock_shared($1)"),
+    ("SELECT 1 FROM pg_advisory_lock(1684104291, 0)", "SELECT 1 FROM pg_advisory_lock(2116, 0)"),
     # Attribute notation: PostgreSQL reads (x).f as f(x).
     ("SELECT ('/etc/passwd'::text).pg_read_file", "SELECT (id).street FROM {customers}"),
     ("SELECT ($1).ts_stat", "SELECT ($1).lower"),

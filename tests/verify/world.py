@@ -17,6 +17,7 @@ FUNCTIONS = frozenset(
     count sum max min avg lower upper length now generate_series coalesce row_to_json extract substring overlay trim
     btrim position date_trunc rank row_number unnest json_object json_build_object jsonb_array_elements jsonb_each
     timezone like_escape similar_to_escape percentile_cont random md5 date text name abs xmlexists lag json_to_record
+    pg_advisory_lock pg_try_advisory_xact_lock_shared
     array_agg jsonb_populate_record json_object_agg normalize concat json_to_recordset to_char
     public.risk public.listed public.upper public.<=>
     """.split()

@@ -32,9 +32,15 @@ STABLE_FUNCTIONS: frozenset[str] = frozenset(
     pg_my_temp_schema pg_options_to_table bernoulli system current_date current_time current_timestamp localtime
     localtimestamp xml_is_well_formed pg_encoding_max_length txid_current_if_assigned pg_current_xact_id_if_assigned
     pg_advisory_unlock_all pg_indexam_has_property
+    pg_advisory_lock pg_advisory_lock_shared pg_advisory_xact_lock pg_advisory_xact_lock_shared
+    pg_try_advisory_lock pg_try_advisory_lock_shared pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared
+    pg_advisory_unlock pg_advisory_unlock_shared
     """.split()
 )
-"""Stable and volatile built-ins without a view of anything but their arguments, the clock and the own session."""
+"""Stable and volatile built-ins without a view of anything but their arguments, the clock and the own session.
+
+Advisory locks are shared by all who use the database; of those with two keys the verifier lets none of ours pass.
+"""
 
 SETTING_FUNCTIONS: frozenset[str] = frozenset(f"set_config({name})" for name in SETTINGS if name != "client_encoding")
 """``set_config`` of a setting that callers may also SET, which the verifier allows where a constant names it."""

@@ -1,6 +1,7 @@
 """Whether a statement leaves something behind on its connection beyond its transaction, so that the session keeps it.
 
-Law: what is not known to leave nothing behind pins (temporary tables, cursors WITH HOLD, SET, PREPARE, LISTEN …).
+Law: what is not known to leave nothing behind pins (temporary tables, cursors WITH HOLD, SET, PREPARE, LISTEN,
+advisory locks of the session …).
 """
 
 from __future__ import annotations
@@ -41,5 +42,6 @@ def changes_settings(sendable: Sendable) -> bool:
 def pins(sendable: Sendable) -> bool:
     """Whether the session has to keep its connection from this statement on."""
     if sendable.admitted.kind.name == "QUERY":
-        return b"set_config" in sendable.text
+        # Locks of a transaction (pg_advisory_xact_lock) go with it.
+        return b"set_config" in sendable.text or b"advisory_lock" in sendable.text
     return bool(sendable.text) and _LEAVES_NOTHING.match(sendable.admitted.text) is None
