@@ -9,7 +9,7 @@ from typing import assert_never
 
 from datagate.backends.postgres.ahead import ahead_of
 from datagate.backends.postgres.consents import ConsentSource, consent_condition
-from datagate.backends.postgres.mask_types import cast, literal
+from datagate.backends.postgres.mask_types import cast
 from datagate.backends.postgres.masks import is_total, mask_expression
 from datagate.backends.postgres.predicate import compile_predicate, is_leakproof
 from datagate.decision.writes import insertable, touchable
