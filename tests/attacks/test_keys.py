@@ -52,7 +52,7 @@ CREATE POLICY p ON till.seats USING (region = 'EU' AND amount < 100);
 ALTER TABLE till.parts ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON till.parts USING (region = 'EU');
 ALTER TABLE till.dated ENABLE ROW LEVEL SECURITY;
-CREATE POLICY p ON till.dated USING (region = 'EU' AND since > '2001-01-01' AND at > '2001-01-01 00:00Z');
+CREATE POLICY p ON till.dated USING (region = 'EU' AND since > '2001-01-01' AND at > '2001-01-01 00:00+00');
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA till TO till_clerk;
 SET ROLE till_clerk
 """
@@ -92,7 +92,7 @@ columns: {id: plain, region: plain, since: plain, at: plain, serial: plain}
 rules:
   - permit: own
     to: {role: clerk}
-    rows: region = 'EU' AND since > '2001-01-01' AND at > '2001-01-01 00:00Z'
+    rows: region = 'EU' AND since > '2001-01-01' AND at > '2001-01-01 00:00+00'
     show: all
     insert: all
     update: all
