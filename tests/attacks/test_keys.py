@@ -275,3 +275,11 @@ def test_a_failing_value_fails_as_in_native_security(tills: Tills) -> None:
         INSERT INTO till.seats (region, id) VALUES (upper('eu'), 'x')
     """.split(";"):
         assert told(tills.gated, text)[0] == told(tills.native, text)[0], text
+
+
+def test_functions_that_give_several_rows(tills: Tills) -> None:
+    """As values they are held to the rule too, beside a value that gives one."""
+    text = "INSERT INTO till.seats (id, region) VALUES (generate_series(KEY, KEY + 1), 'EU')"
+    assert told(tills.gated, text.replace("KEY", "60")) == ("INSERT 0 2", [])
+    for key in (TAKEN, FREE):
+        assert told(tills.gated, text.replace("KEY", str(key)).replace("EU", "APAC"))[0] == "44000"
