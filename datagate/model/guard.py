@@ -108,7 +108,8 @@ class Target:
     ``guard``: the relation as the caller sees it, under that alias. ``seen``: the rows that the caller sees. ``shown``:
     masked columns as the caller sees them. ``touch``: the rows that the action may touch. ``check``: what a row must
     satisfy afterwards. None: all rows, anything. ``refusal``: a boolean that always raises 44000. ``ahead``: None where
-    nothing is to be asked of a row's values before it is written, or nothing can.
+    nothing is to be asked of a row's values before it is written, or nothing can. ``settled``: by ``touch`` and
+    ``ahead`` it is certain before a row is written that it satisfies ``check``.
     """
 
     guard: Guard
@@ -118,6 +119,7 @@ class Target:
     check: Fragment | None
     refusal: Fragment
     ahead: Ahead | None = None
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +131,4 @@ class TargetTexts:
     check: str | None
     refusal: str
     ahead: Ahead | None = None
+    settled: bool = False

@@ -98,10 +98,15 @@ def _place_rows(columns: Sequence[str], rows: Sequence[list[exp.Expression]], he
     if not found:
         return
     for row in rows:
-        for name, value in zip(columns, row, strict=True):
-            if not isinstance(value, DefaultValue):
-                value.replace(held.carried(held.of_all(found), held.literal(name, value)))
-                return
+        values = [
+            (name, value) for name, value in zip(columns, row, strict=True) if not isinstance(value, DefaultValue)
+        ]
+        if values:
+            # A function that gives several rows cannot stand in a CASE.
+            plain = [each for each in values if isinstance(each[1], exp.Literal | exp.Parameter)]
+            name, value = (plain or values)[0]
+            value.replace(held.carried(held.of_all(found), held.literal(name, value)))
+            return
 
 
 def _values(columns: Sequence[str], row: Sequence[exp.Expression], held: Held) -> dict[str, str] | None:

@@ -269,6 +269,9 @@ class _Placing:
             if checks:
                 arms = [f" WHEN '{action.name}' THEN {' AND '.join(found)}" for action, found in checks.items()]
                 parts.append(f"CASE merge_action(){''.join(arms)} ELSE true END")
+        elif len(checks) > 1 and all(target.settled for target in self._held.targets.values()):
+            # Each arm of ON CONFLICT holds its rows to its own; afterwards it is not known which was taken.
+            parts.append(f"({' OR '.join(text for found in checks.values() for text in found)})")
         else:
             parts += [text for found in checks.values() for text in found]
         return " AND ".join(parts) or None

@@ -150,6 +150,7 @@ def _texts(target: Target, numbering: Numbering) -> TargetTexts:
         check=text(target.check),
         refusal=numbering.text(target.refusal),
         ahead=target.ahead,
+        settled=target.settled,
     )
 
 

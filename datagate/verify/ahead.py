@@ -1,7 +1,7 @@
 """New rows are held to their check by their values, before they can meet a key that a hidden row has.
 
 Where :class:`datagate.model.guard.Ahead` is prescribed, one value of the statement stands in ``CASE WHEN check of the
-values THEN value WHEN refusal THEN NULL END``: of VALUES the first that is no DEFAULT, for all rows at once; of
+values THEN value WHEN refusal THEN NULL END``: of VALUES one of the first row that has any, for all rows at once; of
 assignments the first; and a query stands inside of another, that has it for each row. The check's copies of values must
 be the values themselves, and be computed twice to the same. What was put in is taken out again, for the comparison.
 """
@@ -83,18 +83,17 @@ class AheadWalk(AimedWalk):
             return rows
         if [len(row) for row in rows] != [len(names)] * len(originals):
             raise differs("the values of an INSERT")
-        values = [
-            (number, place)
-            for number, row in enumerate(rows)
-            for place, value in enumerate(row)
-            if _DEFAULT not in value
-        ]
+        filled = [number for number, row in enumerate(rows) if any(_DEFAULT not in value for value in row)]
         given = [dict(zip(names, row, strict=True)) for row in rows]
         known = [number for number, row in enumerate(given) if _is_known(row, ahead)]
-        if not values or not known:
+        if not filled or not known:
             # Only the engine can compute what the check reads: then nothing can be put in.
             return rows
-        number, place = values[0]
+        number = filled[0]
+        refused = [place for place, value in enumerate(rows[number]) if _is_carrier(value, held.refusal)]
+        if len(refused) != 1:
+            raise unguarded("the values that are written are not held to their check")
+        (place,) = refused
         when, value = _carried(rows[number][place], held.refusal)
         bare = _uncast(originals[number][place], value, ahead.given[names[place]])
         rows[number][place] = given[number][names[place]] = bare
@@ -127,6 +126,12 @@ class AheadWalk(AimedWalk):
         if when != _filled(expression(_of_one(ahead, held.check, texts, alias)), row):
             raise unguarded("the values that are set are not held to their check")
         return [{"ResTarget": target} for target in targets]
+
+
+def _is_carrier(value: Tree, refusal: str) -> bool:
+    """Whether a value refuses rows; none of the caller's own can."""
+    args = value.get("CaseExpr", {}).get("args", ())
+    return len(args) > 1 and args[-1].get("CaseWhen", {}).get("expr") == expression(refusal)
 
 
 def _carried(value: Tree, refusal: str) -> tuple[Tree, Tree]:

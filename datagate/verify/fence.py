@@ -32,8 +32,9 @@ _NAMES: Final = frozenset({"name", "funcname", "typeName", "collname"})
 """Fields that hold names of operators, functions, types and collations."""
 _PURE_FUNCTIONS: Final = frozenset(
     """
-    abs btrim char_length character_length date_part date_trunc extract left length like_escape lower ltrim octet_length
-    position right rtrim similar_to_escape starts_with strpos substr substring timezone upper
+    abs btrim char_length character_length date_part date_trunc extract left length like_escape lower ltrim md5 now
+    octet_length position reverse right rtrim similar_to_escape starts_with statement_timestamp strpos substr substring
+    timezone transaction_timestamp upper
     """.split()
 )
 """Built-in functions that a copied conjunct may call: each gives the same answer twice within a statement."""

@@ -86,6 +86,9 @@ class ReturningWalk(AheadWalk):
             if checks:
                 arms = [f" WHEN '{action.name}' THEN {' AND '.join(found)}" for action, found in checks.items()]
                 parts.append(f"CASE merge_action(){''.join(arms)} ELSE true END")
+        elif len(checks) > 1 and all(text.settled for text in write.held.values()):
+            # ON CONFLICT, of which each arm has held its rows to its own check already.
+            parts.append(f"({' OR '.join(text for found in checks.values() for text in found)})")
         else:
             parts += [text for found in checks.values() for text in found]
         return " AND ".join(parts) or None

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+UNSUPPORTED = "0A000"
 REGISTER = Path(__file__).parent / "register"
 
 
@@ -16,7 +17,8 @@ class Statement:
     """One attack.
 
     ``steps``: the statements, on one connection; the last is judged. ``sqlstate``: how it is refused, empty where it
-    passes and gives nothing away. ``near``: for a refusal, what is all but the same and passes.
+    passes and gives nothing away. ``near``: for a refusal, what is all but the same and passes. ``xml``: what it runs
+    needs a server that is built with libxml; others answer with UNSUPPORTED.
     """
 
     steps: tuple[str, ...]
@@ -24,6 +26,11 @@ class Statement:
     callers: tuple[str, ...]
     sqlstate: str
     near: Statement | None
+    xml: bool = False
+
+    def meant(self, *, xml: bool) -> str:
+        """How it is refused by a server with or without libxml; empty where it passes."""
+        return UNSUPPORTED if self.xml and not xml else self.sqlstate
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +58,10 @@ def read(path: Path) -> Attack:
 def _statement(path: Path, entry: Any, callers: list[str]) -> Statement:
     if isinstance(entry, str):
         entry = {"passes": entry}
-    given = set(entry) - {"with", "as"}
+    given = set(entry) - {"with", "as", "needs"}
     refused = str(entry.get("sqlstate", ""))
     wanted = {"refused", "sqlstate", "near"} if refused else {"passes"}
-    if given != wanted:
+    if given != wanted or entry.get("needs", "xml") != "xml":
         raise ValueError(f"{path.name}: {entry}")
     text = entry["refused" if refused else "passes"]
     return Statement(
@@ -63,6 +70,7 @@ def _statement(path: Path, entry: Any, callers: list[str]) -> Statement:
         callers=tuple(entry.get("as", callers)),
         sqlstate=refused,
         near=_statement(path, entry["near"], callers) if refused else None,
+        xml="needs" in entry,
     )
 
 

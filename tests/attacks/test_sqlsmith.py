@@ -28,7 +28,7 @@ from tests.attacks.test_writes import shops
 __all__ = ["shops"]
 
 Lines = tuple[driver.Connection[Any], driver.Connection[Any]]
-SHORT, LONG = 60, 20_000
+SHORT, PART, PARTS = 60, 1_000, 10
 LIMIT = "1500ms"
 _BY_CHANCE = re.compile(
     r"random|uuid|clock|timeofday|now\(|_timestamp|localtime|current_|txid|xact|pg_backend|tablesample|limit \d+",
@@ -196,12 +196,14 @@ def test_writes(program: str, postgres: EmbeddedPostgres, shops: Lines) -> None:
 
 
 @pytest.mark.slow
-def test_many_reads(program: str, postgres: EmbeddedPostgres, bank_lines: Lines) -> None:
+@pytest.mark.parametrize("seed", range(100, 100 + PARTS))
+def test_many_reads(program: str, postgres: EmbeddedPostgres, bank_lines: Lines, seed: int) -> None:
     """As above, at length."""
-    _report("adviser", _hold(bank_lines, generated(program, postgres, bank_lines[0], LONG // 2, 3), "adviser"))
+    _report("adviser", _hold(bank_lines, generated(program, postgres, bank_lines[0], PART, seed), "adviser"))
 
 
 @pytest.mark.slow
-def test_many_writes(program: str, postgres: EmbeddedPostgres, shops: Lines) -> None:
+@pytest.mark.parametrize("seed", range(200, 200 + PARTS))
+def test_many_writes(program: str, postgres: EmbeddedPostgres, shops: Lines, seed: int) -> None:
     """As above, at length."""
-    _report("clerk", _hold(shops, generated(program, postgres, shops[0], LONG // 2, 4), "clerk"))
+    _report("clerk", _hold(shops, generated(program, postgres, shops[0], PART, seed), "clerk"))

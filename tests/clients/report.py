@@ -40,6 +40,9 @@ REASONS = (
     (r"acl\b|_acl|array_acl|pg_default_acl", "access lists name roles; they are empty, and no ACL type"),
     (r"typreceive|typinput|typoutput", "regproc of functions that are not there to be named"),
     (r"proargtypes", "an array of types counts from 1, an oidvector from 0"),
+    (r"::\s*(pg_catalog\.)?regproc\b", "what is named by its type, a function, is looked up for nobody"),
+    (r"FROM\s+pg_catalog\.pg_roles r\b", "each side shows the role that its own session has"),
+    (r"\bcollnsp\b", "follows a refused SET search_path: names of types come without their schema"),
     (r"pg_proc", "functions of the database's own are not listed"),
     (
         r"FROM\s+pg_catalog\.pg_attribute\s+ORDER BY|pg_toast|'SYSTEM TOAST",

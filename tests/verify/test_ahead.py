@@ -24,6 +24,8 @@ INSERT INTO till.seats (code, id) VALUES ('x', 1) RETURNING id, code AS c;
 INSERT INTO till.seats (amount, id) SELECT '7', n FROM generate_series(1, 3) AS n;
 INSERT INTO till.seats (id, region) SELECT id + 9, region FROM till.seats ORDER BY amount LIMIT 2;
 INSERT INTO till.seats AS t (id, code) VALUES (4, 'c1') ON CONFLICT (code) DO UPDATE SET id = 5, amount = t.amount + 1;
+INSERT INTO till.drafts (id, note) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET note = excluded.note;
+INSERT INTO till.drafts (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET state = 'open', id = 4 RETURNING note;
 UPDATE till.seats SET id = 5, region = 'EU' WHERE id = 1;
 UPDATE till.seats AS t SET region = v.r, code = v.c FROM (VALUES ('EU', 'y')) AS v (r, c) WHERE t.id = 1 RETURNING t.id
 """.split(";")
@@ -72,6 +74,9 @@ CHANGES = [
     ('AS "pg_catalog"."text")', 'AS "public"."text")'),
     ('("amount", "region") WHERE', '("region", "amount") WHERE'),
     ("WHEN datagate.refuse_row('till.seats')", "WHEN false"),
+    (" OR (drafts.state", " OR true OR (drafts.state"),
+    ("(drafts.state OPERATOR(pg_catalog.=) 'new') OR ", ""),
+    (" 'open' THEN true ELSE datagate.refuse_row('till.drafts')", " 'open' THEN true ELSE true"),
     ("WHEN datagate.refuse_row('till.seats')", "WHEN NOT datagate.refuse_row('till.seats')"),
     (') AS "datagate: rows" (', ' OFFSET 1) AS "datagate: rows" ('),
     ('FROM (SELECT CAST("datagate: rows"', 'FROM (SELECT DISTINCT CAST("datagate: rows"'),

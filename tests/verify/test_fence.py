@@ -35,6 +35,7 @@ GOOD = [
     ("SELECT email FROM @ WHERE lower(region) = 'eu' AND born IS NOT NULL", "c", "lower(region) = 'eu'"),
     ("SELECT email FROM @ WHERE born > DATE '2024-01-01' + 1", "c", "born > DATE '2024-01-01' + 1"),
     ("SELECT email FROM @ WHERE born > current_date", "c", "born > current_date"),
+    ("SELECT email FROM @ WHERE born < now() AND md5(email) > 'a'", "c", "md5(email) > 'a' AND born < now()"),
     ("SELECT email FROM @ WHERE email LIKE 'a%' ESCAPE '!'", "c", "email LIKE 'a%' ESCAPE '!'"),
     ("SELECT 1 FROM {kyc AS k} WHERE EXISTS (SELECT 1 FROM @ WHERE c.id = 1)", "c", "c.id = 1"),
     ("SELECT 1 FROM {kyc AS k}, LATERAL (SELECT 1 FROM @ WHERE c.id = 1) AS x", "c", "c.id = 1"),

@@ -18,28 +18,35 @@ from datagate.model.policy import Action
 _MODIFIER = re.compile(r"\(([0-9, -]+)\)")
 
 
-def ahead_of(check: Fragment | None, key: TargetKey, relation: Relation, types: frozenset[str]) -> Ahead | None:
+def ahead_of(
+    check: Fragment | None, key: TargetKey, relation: Relation, types: frozenset[str]
+) -> tuple[Ahead | None, bool]:
     """What is asked of the values, where a key could be met by a row that ``check`` refuses; None where nothing.
 
     None also where a trigger, a generated column or a default that is computed has a say in what the check reads: then
-    only the row as it was stored can be held to it. ``types``: the catalog's, by which domains' own are known.
+    only the row as it was stored can be held to it. ``types``: the catalog's, by which domains' own are known. Given
+    with whether the check is certain to hold of whatever row is written.
     """
-    if check is None or key.action.value.upper() in relation.triggered or not _meets_a_key(key, relation):
-        return None
+    if check is None:
+        return None, True
+    if key.action is Action.DELETE or key.action.value.upper() in relation.triggered:
+        return None, False
     columns = {column.name: column for column in relation.columns}
     read = {name: columns[name] for name in sorted(_columns_read(check.render(_as_null), key.alias))}
-    if key.action is Action.UPDATE and key.columns.isdisjoint(read):
-        return None
     if any(column.generated or column.collated or _type(column) is None for column in read.values()):
-        return None
+        return None, False
+    if key.action is Action.UPDATE and key.columns.isdisjoint(read):
+        return None, True
     defaults = {name: text for name, column in read.items() if (text := _constant(column)) is not None}
-    if key.action is Action.INSERT and not read.keys() - key.columns <= defaults.keys():
-        return None
-    return Ahead(
+    unknown = read.keys() - defaults.keys()
+    if not _meets_a_key(key, relation) or (key.action is Action.INSERT and not unknown <= key.columns):
+        return None, False
+    ahead = Ahead(
         read={name: _type(column) or "" for name, column in read.items()},
         given={name: _bare_type(columns[name], types) for name in sorted(key.columns)},
         defaults=defaults,
     )
+    return ahead, not unknown or key.action is Action.UPDATE
 
 
 def _meets_a_key(key: TargetKey, relation: Relation) -> bool:

@@ -232,6 +232,7 @@ def compile_target(
     guard = compile_guard(seen, relation, catalog, consents, alias=key.alias)
     touch, check = _held_to(seen, decided, key)
     afterwards = condition(check) if check is not None else None
+    ahead, settled = ahead_of(afterwards, key, relation, catalog.types)
     compiler = _Compiler(seen, catalog, consents, row_relation, key.alias)
     columns = {column.name: column for column in relation.columns}
     shown = {
@@ -246,7 +247,8 @@ def compile_target(
         touch=condition(touch) if touch is not None else None,
         check=afterwards,
         refusal=Fragment.of(f"datagate.refuse_row({_literal(str(relation.name))})"),
-        ahead=ahead_of(afterwards, key, relation, catalog.types),
+        ahead=ahead,
+        settled=settled,
     )
 
 
