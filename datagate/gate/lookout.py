@@ -279,6 +279,8 @@ class Lookout:
             if self._reading is None or time.monotonic() - self._reading[1] > _LONGEST:
                 # The state's clock may be set, too, and this machine may have slept.
                 self._reading = (listening.now(), time.monotonic())
+                if self._consents():
+                    threading.Thread(target=self._renew, name="datagate-consents", daemon=True).start()
             waker.settimeout(0)
             _drain(waker)
             if heard is not None:
@@ -361,6 +363,14 @@ class Lookout:
     def _all(self) -> list[Watched]:
         with self._lock:
             return list(self._watched)
+
+    def _renew(self) -> None:
+        """Have the bits of consents that the clock has ended read anew; until then statements look each answer up."""
+        try:
+            with closing(self._state.ask()) as asking:
+                asking.renew_blocks()
+        except OperationalError as error:
+            _LOG.warning("consents that ended are not read anew, so that statements take longer: %s", error)
 
     def _call_reread(self) -> None:
         threading.Thread(target=self._reread, name="datagate-policies", daemon=True).start()

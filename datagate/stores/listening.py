@@ -22,6 +22,9 @@ from datagate.stores.turns import TURNED
 
 _EPOCHS = "SELECT party, value FROM datagate.epochs WHERE party OPERATOR(pg_catalog.=) ANY(%s)"
 
+_RENEW = "SELECT datagate.renew_blocks(%(most)s)"
+_RENEWED_AT_ONCE = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -55,6 +58,11 @@ class Asking:
     def turned(self, purposes: Collection[Purpose], since: datetime, until: datetime | None) -> bool:
         """What `datagate.stores.turns` says; ``until`` None: until now."""
         return bool(self._ask(TURNED, {"purposes": list(purposes), "since": since, "until": until}))
+
+    def renew_blocks(self) -> None:
+        """Have blocks of consents that ended by the clock read anew (`datagate.stores.blocks`), some at a time."""
+        while self._ask(_RENEW, {"most": _RENEWED_AT_ONCE}) == _RENEWED_AT_ONCE:
+            continue
 
     def _ask(self, query: str, given: Mapping[str, object]) -> Any:
         """The one value of an answer."""

@@ -358,6 +358,19 @@ def test_cursors_go_on_where_nothing_is_taken_away(scene: Scene) -> None:
         assert len(cursor.fetchmany(3)) == 3
 
 
+def test_bits_that_ended_are_read_anew(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate has the bits of consents renewed that the clock has ended; until then statements look answers up."""
+    monkeypatch.setattr(lookout, "_LONGEST", 0.05)
+    with scene.connect(ANALYST, autocommit=True) as connection:
+        before = connection.execute("SELECT count(*) FROM bank.customers").fetchall()
+        scene.observer.execute("UPDATE datagate.consent_blocks SET holds_until = '-infinity', yes = no")
+        assert connection.execute("SELECT count(*) FROM bank.customers").fetchall() == before
+        deadline = monotonic() + 20
+        while scene.observer.execute("SELECT FROM datagate.consent_blocks WHERE holds_until < now()").rowcount:
+            assert monotonic() < deadline
+        assert connection.execute("SELECT count(*) FROM bank.customers").fetchall() == before
+
+
 def _await(scene: Scene, instant: datetime) -> None:
     """Wait until the state's clock has passed an instant."""
     while scene.observer.execute("SELECT clock_timestamp() > %s", (instant,)).fetchone() != (True,):
