@@ -28,9 +28,13 @@ _RENEWED_AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What was told. ``everybody``: it may concern anyone; ``policies``: they are to be read again."""
+    """What was told. ``everybody``: it may concern anyone; ``policies``: they are to be read again.
+
+    ``parties``: whom it concerns; ``epochs``: how far those of them have come whose rights changed.
+    """
 
     parties: frozenset[PrincipalId]
+    epochs: Mapping[PrincipalId, int]
     everybody: bool
     policies: bool
 
@@ -122,28 +126,31 @@ class Listening(Asking):
             notices.append((notice.relname.decode(), notice.extra.decode("utf-8", "replace")))
         if not notices:
             return None
-        named = [_parties(payload) for channel, payload in notices if channel == CHANNEL]
+        named = [_concerned(payload) for channel, payload in notices if channel == CHANNEL]
+        epochs: dict[PrincipalId, int] = {}
+        for party, value in ((party, value) for each in named for party, value in (each or {}).items()):
+            epochs[party] = max(value, epochs.get(party, 0))
         return Heard(
-            parties=frozenset(party for parties in named for party in parties or ()),
+            parties=frozenset(epochs),
+            epochs={party: value for party, value in epochs.items() if value},
             everybody=None in named,
             policies=any(channel == POLICIES_CHANNEL for channel, _ in notices),
         )
 
 
-def _parties(payload: str) -> tuple[PrincipalId, ...] | None:
-    """Whom a payload names; None: it may be anyone, also where it is none that `datagate.stores.postgres` makes."""
+def _concerned(payload: str) -> Mapping[PrincipalId, int] | None:
+    """Whom a payload names, with the epoch or 0; None: it may be anyone, also where it is none of our triggers'."""
     try:
         found = json.loads(payload)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or len(found) != 1:
-        return None
-    ((kind, named),) = found.items()
-    if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
-        return None
-    if kind == "purposes":
-        return consent_parties(named)
-    return tuple(PrincipalId(each) for each in named) if kind == "parties" else None
+    match found:
+        case {"purposes": list(purposes), **more} if not more and all(isinstance(each, str) for each in purposes):
+            return dict.fromkeys(consent_parties(purposes), 0)
+        case {"parties": dict(parties), **more} if not more and all(type(each) is int for each in parties.values()):
+            return {PrincipalId(party): value for party, value in parties.items()}
+        case _:
+            return None
 
 
 def _connect(engine: Engine) -> psycopg.Connection[Any]:

@@ -4,7 +4,7 @@ Every change of entitlements, consents and mandates, by whatever road, writes it
 epochs of the parties concerned, moves their shards (`datagate.stores.movement`), and notifies the channel
 ``datagate_state``; on commit whoever listens there gets a JSON object, one of
 
-* ``{"parties": ["ann", "bob"]}``: the rights of these principals and actors changed;
+* ``{"parties": {"ann": 7, "bob": 9}}``: the rights of these principals and actors changed, and their epochs are these;
 * ``{"purposes": ["marketing"]}``: of some data subject, a consent for these purposes was taken back or narrowed;
 * ``{"everything": true}``: more than a payload can name.
 
@@ -62,7 +62,10 @@ DECLARE
     payload text;
 BEGIN
     IF cardinality(names) < 2000 THEN
-        payload := json_build_object(kind, ARRAY(SELECT DISTINCT n FROM unnest(names) AS n ORDER BY n));
+        payload := json_build_object(kind, CASE kind
+            WHEN 'parties' THEN (SELECT json_object_agg(e.party, e.value ORDER BY e.party)
+                FROM datagate.epochs AS e WHERE e.party = ANY (names))
+            ELSE to_json(ARRAY(SELECT DISTINCT n FROM unnest(names) AS n ORDER BY n)) END);
     END IF;
     -- A payload has less than 8,000 bytes (PostgreSQL manual, NOTIFY).
     IF payload IS NULL OR octet_length(payload) >= 7900 THEN
