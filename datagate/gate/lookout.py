@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from datagate.errors import OperationalError
 from datagate.gate.watched import Flight, Stake, Watched
+from datagate.model.facts import Facts
 from datagate.model.names import PrincipalId, Purpose
 from datagate.stores.listening import Asking, Heard, Listening
 from datagate.stores.signals import POLICIES_PARTY
@@ -43,13 +44,18 @@ class Lookout:
     Args:
         state: What to listen to.
         reread: Called, in a thread of its own, when the policies are to be read again.
+        widens: Says whether a role given to a caller in person, of these facts, can take nothing from him.
         clock: The gate's own clock, or None for the state's.
     """
 
     def __init__(
-        self, state: StateStore, reread: Callable[[], object], clock: Callable[[], datetime] | None = None
+        self,
+        state: StateStore,
+        reread: Callable[[], object],
+        widens: Callable[[str, Facts], bool],
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
-        self._state, self._reread, self._clock = state, reread, clock
+        self._state, self._reread, self._widens, self._clock = state, reread, widens, clock
         self._lock = threading.Lock()
         self._watched: WeakSet[Watched] = WeakSet()
         self._begin()
@@ -256,12 +262,22 @@ class Lookout:
             self._known.clear()
         for party, value in heard.epochs.items():
             self._known[party] = max(value, self._known.get(party, 0))
-        flying = [(each, stake) for each, stake in self._flying(self._all()) if stake.parties & heard.parties]
+        flying = [
+            (each, stake)
+            for each, stake in self._flying(self._all())
+            if stake.parties & heard.parties and not self._is_widened(stake, heard)
+        ]
         self._revoke([each for each, stake in flying if self._is_past(stake)])
         unheard = {party for _, stake in flying for party in stake.parties if party not in self._known}
         if unheard:
             self._known |= listening.epochs(unheard)
             self._revoke([each for each, stake in flying if self._is_past(stake)])
+
+    def _is_widened(self, stake: Stake, heard: Heard) -> bool:
+        """Whether all that happened to a caller in person is that roles came which take nothing away."""
+        (party, *others) = stake.parties
+        given = heard.roles.get(party) if not others and not stake.facts.chain else None
+        return given is not None and all(self._widens(role, stake.facts) for role in given)
 
     def _is_past(self, stake: Stake) -> bool:
         return sum(self._known.get(party, 0) for party in stake.parties) > stake.total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import select
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
@@ -30,11 +30,13 @@ _RENEWED_AT_ONCE = 100
 class Heard:
     """What was told. ``everybody``: it may concern anyone; ``policies``: they are to be read again.
 
-    ``parties``: whom it concerns; ``epochs``: how far those of them have come whose rights changed.
+    ``parties``: whom it concerns; ``epochs``: how far those of them have come whose rights changed; ``roles``: those of
+    them for whom nothing changed but that they were given these roles.
     """
 
     parties: frozenset[PrincipalId]
     epochs: Mapping[PrincipalId, int]
+    roles: Mapping[PrincipalId, frozenset[str]]
     everybody: bool
     policies: bool
 
@@ -126,31 +128,47 @@ class Listening(Asking):
             notices.append((notice.relname.decode(), notice.extra.decode("utf-8", "replace")))
         if not notices:
             return None
-        named = [_concerned(payload) for channel, payload in notices if channel == CHANNEL]
+        concerned = [_concerned(payload) for channel, payload in notices if channel == CHANNEL]
         epochs: dict[PrincipalId, int] = {}
-        for party, value in ((party, value) for each in named for party, value in (each or {}).items()):
+        roles: dict[PrincipalId, frozenset[str]] = {}
+        otherwise: set[PrincipalId] = set()
+        for party, value, given in (each for one in concerned for each in one or ()):
             epochs[party] = max(value, epochs.get(party, 0))
+            roles[party] = roles.get(party, frozenset()) | given
+            if not given:
+                otherwise.add(party)
         return Heard(
             parties=frozenset(epochs),
             epochs={party: value for party, value in epochs.items() if value},
-            everybody=None in named,
+            roles={party: given for party, given in roles.items() if party not in otherwise},
+            everybody=None in concerned,
             policies=any(channel == POLICIES_CHANNEL for channel, _ in notices),
         )
 
 
-def _concerned(payload: str) -> Mapping[PrincipalId, int] | None:
-    """Whom a payload names, with the epoch or 0; None: it may be anyone, also where it is none of our triggers'."""
+def _concerned(payload: str) -> Sequence[tuple[PrincipalId, int, frozenset[str]]] | None:
+    """Whom a payload names, with the epoch or 0, and the roles that are all that changed, if they are.
+
+    None: it may be anyone, also where it is no payload of our triggers'.
+    """
     try:
         found = json.loads(payload)
     except (ValueError, RecursionError):
         return None
     match found:
-        case {"purposes": list(purposes), **more} if not more and all(isinstance(each, str) for each in purposes):
-            return dict.fromkeys(consent_parties(purposes), 0)
-        case {"parties": dict(parties), **more} if not more and all(type(each) is int for each in parties.values()):
-            return {PrincipalId(party): value for party, value in parties.items()}
+        case {"purposes": list(purposes), **more} if not more and _are_texts(purposes):
+            return [(party, 0, frozenset()) for party in consent_parties(purposes)]
+        case {"parties": dict(parties), **more} if all(type(each) is int for each in parties.values()):
+            roles = more.pop("roles", {})
+            if more or not isinstance(roles, dict) or not all(map(_are_texts, roles.values())):
+                return None
+            return [(PrincipalId(each), value, frozenset(roles.get(each, ()))) for each, value in parties.items()]
         case _:
             return None
+
+
+def _are_texts(found: object) -> bool:
+    return isinstance(found, list) and all(isinstance(each, str) for each in found)
 
 
 def _connect(engine: Engine) -> psycopg.Connection[Any]:
