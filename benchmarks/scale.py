@@ -253,7 +253,7 @@ def _compare(
     """Both by turns; the ratio is the median of those of each turn: a busy machine is now slow, now quick."""
     turns = []
     for turn in range(rounds):
-        order = runs if turn % 2 == 0 else dict(reversed(runs.items()))
+        order = runs if turn % 2 == 0 else dict(reversed(list(runs.items())))
         turns.append(by_turns(order, rounds=1, warm_up=0 if turn else 1, each=each))
     ratio = statistics.median(turn["with"].median / turn["without"].median for turn in turns)
     spell = micro if each > 1 else milli
