@@ -1,8 +1,8 @@
 """How soon rights end: ``python -m benchmarks.revocation [--json FILE] [--check] [--quick]``.
 
 Fifty callers each run statements without pause on a connection of their own, in five processes with a gate each. In
-rounds, each caller's role is deleted by plain SQL, each in a transaction of its own, and given back when all have felt
-it. What is measured is what a gate does, not how threads of one Python process take turns.
+rounds, each caller's role is deleted by plain SQL, each in a transaction of its own, and given back to all at once when
+all have felt it. What is measured is what a gate does, not how threads of one Python process take turns.
 
 First figure: rows served by statements that began after the deletion had committed (by the system's monotonic clock,
 which is read before a statement is sent and after COMMIT has answered). Second: for one more caller in the middle of a
@@ -18,6 +18,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -54,7 +56,7 @@ ALTER TABLE bench.people ADD PRIMARY KEY (person_id);
 _TAKE = "DELETE FROM datagate.entitlements WHERE principal = %s AND kind = 'role'"
 _GIVE = (
     "INSERT INTO datagate.entitlements (principal, kind, name, valid_from)"
-    " VALUES (%s, 'role', 'operator', statement_timestamp())"
+    " SELECT p, 'role', 'operator', statement_timestamp() FROM unnest(%s::text[]) AS p"
 )
 
 
@@ -230,25 +232,33 @@ def state(dsn: str) -> StateStore:
     )
 
 
-def trials(owner: psycopg.Connection[Any], offices: list[Office], count: int) -> tuple[int, int]:
-    """How many deletions were made, and how many rows statements that began after them got."""
+def trials(dsn: str, offices: list[Office], count: int) -> tuple[int, int]:
+    """How many deletions were made, and how many rows statements that began after them got.
+
+    Each office's callers lose their roles one after the other, those of all offices at the same time.
+    """
     made = served = 0
-    while made < count:
-        for office in offices:
-            instants = []
-            for name in office.names:
-                owner.execute(_TAKE, (name,))
-                instants.append((name, time.perf_counter()))
-            office.tell("served", instants)
-            made += len(instants)
-        served += sum(office.answer() for office in offices)
-        for office in offices:
-            for name in office.names:
-                owner.execute(_GIVE, (name,))
-            office.tell("await rights", time.perf_counter())
-        for office in offices:
-            office.answer()
+    with ExitStack() as opened, ThreadPoolExecutor(len(offices)) as pool:
+        owners = [opened.enter_context(psycopg.connect(dsn, autocommit=True)) for _ in offices]
+        while made < count:
+            served += sum(pool.map(_take_all, owners, offices))
+            made += sum(len(office.names) for office in offices)
+            owners[0].execute(_GIVE, ([name for office in offices for name in office.names],))
+            given = time.perf_counter()
+            for office in offices:
+                office.tell("await rights", given)
+            for office in offices:
+                office.answer()
     return made, served
+
+
+def _take_all(owner: psycopg.Connection[Any], office: Office) -> int:
+    instants = []
+    for name in office.names:
+        owner.execute(_TAKE, (name,))
+        instants.append((name, time.perf_counter()))
+    office.tell("served", instants)
+    return office.answer()
 
 
 def flights(owner: psycopg.Connection[Any], busy: Busy, count: int) -> list[float]:
@@ -266,7 +276,7 @@ def flights(owner: psycopg.Connection[Any], busy: Busy, count: int) -> list[floa
         if thread.is_alive():
             raise SystemExit("the long result did not end")
         found.append(max(milli(flight.last_row - committed), 0.0))
-        owner.execute(_GIVE, (busy.name,))
+        owner.execute(_GIVE, ([busy.name],))
     return found
 
 
@@ -279,7 +289,7 @@ def measure(
     latencies = {}
     gate = Gate.open(dsn, policies=POLICIES / "people", state=store, audit=Nowhere())
     with psycopg.connect(dsn, autocommit=True) as owner:
-        made, served = trials(owner, offices, count)
+        made, served = trials(dsn, offices, count)
         for how, resting in (("busy", False), ("at rest", True)):
             for office in offices:
                 office.tell("rest", resting)

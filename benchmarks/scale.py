@@ -25,10 +25,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ import psycopg
 from psycopg.pq import ExecStatus
 
 import datagate
-from benchmarks.harness import Nowhere, Report, arguments, begin, by_turns, finish, micro, milli, server, settle
+from benchmarks.harness import Nowhere, Report, Table, arguments, begin, by_turns, finish, micro, milli, server, settle
 from benchmarks.plans import runner
 from datagate.backends.postgres.embedded import EmbeddedPostgres
 from datagate.backends.postgres.parameters import encode
@@ -230,24 +231,42 @@ def measure(report: Report, dsn: str, data_subjects: int, rounds: int) -> None:
                 "with": _run(connection, bound, DELEGATED, text, *own),
             }
             assert all(run() for run in runs.values())
-            timings = by_turns(runs, rounds=rounds * (5 if each > 1 else 1), each=each)
-            ratio = timings["with"].median / timings["without"].median
-            spell = micro if each > 1 else milli
-            table.add(name, spell(timings["without"].median), spell(timings["with"].median), ratio)
-            report.bar(name, ratio, bar)
-        driver = {
-            "without": _by_driver(dsn, free, IN_PERSON, data_subjects),
-            "with": _by_driver(dsn, bound, DELEGATED, data_subjects),
-        }
-        timings = by_turns(driver, rounds=rounds * 5, each=50)
-        without, bounded = (micro(timing.median) for timing in timings.values())
-        table.add("point, through the driver, us", without, bounded, bounded / without)
+            _compare(report, table, name, runs, bar, rounds * (5 if each > 1 else 1), each)
+        with (
+            datagate.connect(dsn, caller=IN_PERSON, gate=free, autocommit=True) as without,
+            datagate.connect(dsn, caller=DELEGATED, gate=bound, autocommit=True) as bounded,
+        ):
+            shown = _shown(data_subjects)
+            driver = {"without": _by_driver(without, shown), "with": _by_driver(bounded, shown)}
+            _compare(report, table, "point, through the driver, us", driver, None, rounds * 5, 50)
 
 
-def _by_driver(dsn: str, gate: Gate, caller: Caller, data_subjects: int) -> Callable[[], object]:
+def _compare(
+    report: Report,
+    table: Table,
+    name: str,
+    runs: Mapping[str, Callable[[], object]],
+    bar: float | None,
+    rounds: int,
+    each: int,
+) -> None:
+    """Both by turns; the ratio is the median of those of each turn: a busy machine is now slow, now quick."""
+    turns = []
+    for turn in range(rounds):
+        order = runs if turn % 2 == 0 else dict(reversed(list(runs.items())))
+        turns.append(by_turns(order, rounds=1, warm_up=0 if turn else 1, each=each))
+    ratio = statistics.median(turn["with"].median / turn["without"].median for turn in turns)
+    spell = micro if each > 1 else milli
+    medians = [spell(statistics.median(turn[way].median for turn in turns)) for way in ("without", "with")]
+    table.add(name, *medians, ratio)
+    if bar is not None:
+        report.bar(name, ratio, bar)
+
+
+def _by_driver(connection: datagate.Connection[Any], key: int) -> Callable[[], object]:
     """The point statement as an application sends it."""
-    connection = datagate.connect(dsn, caller=caller, gate=gate, autocommit=True)
-    return lambda: connection.execute(POINT.replace("$1", "%s"), (_shown(data_subjects),)).fetchone()
+    text = POINT.replace("$1", "%s")
+    return lambda: connection.execute(text, (key,)).fetchone()
 
 
 def _shown(data_subjects: int) -> int:

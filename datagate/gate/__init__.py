@@ -7,11 +7,11 @@ text of an :class:`Admitted`.
 from datagate.backends.postgres.statements import StatementKind
 from datagate.gate.admitted import Admitted, Explained, Known
 from datagate.gate.footing import Footing, Sight, told
-from datagate.gate.lookout import Flight
 from datagate.gate.opening import Gate, check_against, state_engine
 from datagate.gate.recording import Recorded
 from datagate.gate.reloading import Reloaded
 from datagate.gate.session import GateSession
+from datagate.gate.watched import Flight
 from datagate.gate.why import Condition, Inquiry, Why, WhyCell, why
 
 __all__ = [

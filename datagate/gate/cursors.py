@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datagate.errors import ProgrammingError, RightsChanged
 from datagate.gate.kept import Kept
-from datagate.gate.lookout import Pledge
 from datagate.gate.rights import Rights
 from datagate.gate.shared import Shared
+from datagate.gate.watched import Pledge
 from datagate.model.caller import Caller
 from datagate.model.names import PrincipalId
 from datagate.stores.signals import consent_parties

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datagate.backends.postgres.prepared import Prepared
 from datagate.backends.postgres.statements import ReadStatement
 from datagate.errors import ProgrammingError
-from datagate.gate.lookout import Pledge
+from datagate.gate.watched import Pledge
 
 
 @dataclass(slots=True)

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from weakref import WeakSet
 
 from datagate.errors import OperationalError
+from datagate.gate.watched import Flight, Stake, Watched
 from datagate.model.facts import Facts
 from datagate.model.names import PrincipalId, Purpose
 from datagate.stores.listening import Asking, Heard, Listening
@@ -35,66 +35,7 @@ _LONGEST = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _FIRST_CONNECTION = 5.0
 _SIDE_BY_SIDE = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Stake:
-    """What statements stand on: each party's epoch as it was read, and the instant at which that ends by itself.
-
-    ``consents``: the parties that tell of withdrawn consents, where the statements ask for consent at all. ``facts``:
-    the reading that all this comes from.
-    """
-
-    parties: frozenset[PrincipalId]
-    total: int
-    consents: frozenset[PrincipalId]
-    valid_until: datetime | None
-    facts: Facts
-
-
-@dataclass(frozen=True, slots=True)
-class Pledge:
-    """What a cursor is held to: epochs as they were when it was declared, and the policies.
-
-    ``consents``: those of the parties that tell of withdrawn consents. ``purposes``: those for which an answer may
-    count, of which none may have narrowed by itself ``since`` an instant before it was declared. ``purpose``: what it
-    was declared for.
-    """
-
-    epochs: Mapping[PrincipalId, int]
-    consents: frozenset[PrincipalId]
-    valid_until: datetime | None
-    policy_version: str
-    since: datetime
-    purposes: tuple[Purpose, ...]
-    purpose: Purpose | None = None
-
-
-class Flight(Protocol):
-    """A connection on which statements run, as the lookout sees it; its methods are called from another thread."""
-
-    @property
-    def under_way(self) -> bool:
-        """Whether a statement runs now."""
-
-    @property
-    def revoked(self) -> bool:
-        """Whether :meth:`revoke` was called since the last statement began."""
-
-    def revoke(self) -> None:
-        """Cancel on the server what runs now, and remember that until the next statement begins."""
-
-
-class Watched(Protocol):
-    """A session with its flight."""
-
-    @property
-    def stake(self) -> Stake | None:
-        """What its statements stand on; None before the first."""
-
-    @property
-    def flight(self) -> Flight | None:
-        """Where they run; None once it is gone."""
+_MOST_KNOWN = 10_000
 
 
 def _deafen() -> None:
@@ -113,13 +54,18 @@ class Lookout:
     Args:
         state: What to listen to.
         reread: Called, in a thread of its own, when the policies are to be read again.
+        widens: Says whether a role given to a caller in person, of these facts, can take nothing from him.
         clock: The gate's own clock, or None for the state's.
     """
 
     def __init__(
-        self, state: StateStore, reread: Callable[[], object], clock: Callable[[], datetime] | None = None
+        self,
+        state: StateStore,
+        reread: Callable[[], object],
+        widens: Callable[[str, Facts], bool],
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
-        self._state, self._reread, self._clock = state, reread, clock
+        self._state, self._reread, self._widens, self._clock = state, reread, widens, clock
         _LOOKOUTS.add(self)
         self._lock = threading.Lock()
         self._watched: WeakSet[Watched] = WeakSet()
@@ -135,6 +81,7 @@ class Lookout:
         self._reading: tuple[datetime, float] | None = None
         self._next: float | None = None
         self._last_cancel = 0.0
+        self._known: dict[PrincipalId, int] = {}
         self._cancels = ThreadPoolExecutor(_SIDE_BY_SIDE, "datagate-cancel")
         self._cancelling: set[int] = set()
         self._wake: socket.socket | None = None
@@ -284,7 +231,7 @@ class Lookout:
         if self._policies_epoch not in (None, values[POLICIES_PARTY]):
             self._call_reread()
         self._policies_epoch = values[POLICIES_PARTY]
-        self._end(listening, self._all(), self._consents())
+        self._end_all(listening)
 
     def _listen(self, listening: Listening, waker: socket.socket) -> None:
         while self._goes_on():
@@ -294,6 +241,8 @@ class Lookout:
             if self._reading is None or time.monotonic() - self._reading[1] > _LONGEST:
                 # The state's clock may be set, too, and this machine may have slept.
                 self._reading = (listening.now(), time.monotonic())
+                if self._consents():
+                    threading.Thread(target=self._renew, name="datagate-consents", daemon=True).start()
             waker.settimeout(0)
             _drain(waker)
             if heard is not None:
@@ -305,26 +254,57 @@ class Lookout:
             self._policies_epoch = listening.epochs([POLICIES_PARTY])[POLICIES_PARTY]
             self._call_reread()
         if heard.everybody:
-            self._end(listening, self._all(), self._consents())
+            self._end_all(listening)
         elif heard.parties:
-            concerned = [each for each in self._all() if (stake := each.stake) and stake.parties & heard.parties]
-            self._end(listening, concerned, heard.parties)
+            self._revoke([each for each in self._all() if (stake := each.stake) and stake.consents & heard.parties])
+            self._end(listening, heard)
 
-    def _end(self, listening: Listening, concerned: list[Watched], withdrawn: frozenset[PrincipalId]) -> None:
-        """Cancel those of the concerned whose epochs advanced, and all who ask for a consent that was withdrawn."""
-        flying = [each for each in concerned if (flight := each.flight) is not None and flight.under_way]
-        parties = {party for each in flying if (stake := each.stake) is not None for party in stake.parties}
-        values = listening.epochs(sorted(parties)) if parties else {}
-        ended = [
-            each
-            for each in self._all()
-            if (stake := each.stake) is not None
-            and (
-                stake.consents & withdrawn
-                or (each in flying and sum(values[party] for party in stake.parties) != stake.total)
-            )
+    def _end_all(self, listening: Listening) -> None:
+        """Cancel whose epochs are not what they were, and all who ask for any consent."""
+        self._known.clear()
+        self._revoke([each for each in self._all() if (stake := each.stake) and stake.consents])
+        flying = self._flying(self._all())
+        values = listening.epochs({party for _, stake in flying for party in stake.parties}) if flying else {}
+        self._revoke([each for each, stake in flying if sum(values[party] for party in stake.parties) != stake.total])
+
+    def _end(self, listening: Listening, heard: Heard) -> None:
+        """Cancel those whose epochs advanced. What was told is enough, but of parties that nothing was heard of yet.
+
+        Epochs only grow: where those that are known come to more than a stake's total, one of them advanced since. One
+        that is known too low was told of after all, and what was told of it is yet to be heard.
+        """
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        for party, value in heard.epochs.items():
+            self._known[party] = max(value, self._known.get(party, 0))
+        flying = [
+            (each, stake)
+            for each, stake in self._flying(self._all())
+            if stake.parties & heard.parties and not self._is_widened(stake, heard)
         ]
-        self._revoke(ended)
+        self._revoke([each for each, stake in flying if self._is_past(stake)])
+        unheard = {party for _, stake in flying for party in stake.parties if party not in self._known}
+        if unheard:
+            self._known |= listening.epochs(unheard)
+            self._revoke([each for each, stake in flying if self._is_past(stake)])
+
+    def _is_widened(self, stake: Stake, heard: Heard) -> bool:
+        """Whether all that happened to a caller in person is that roles came which take nothing away."""
+        (party, *others) = stake.parties
+        given = heard.roles.get(party) if not others and not stake.facts.chain else None
+        return given is not None and all(self._widens(role, stake.facts) for role in given)
+
+    def _is_past(self, stake: Stake) -> bool:
+        return sum(self._known.get(party, 0) for party in stake.parties) > stake.total
+
+    @staticmethod
+    def _flying(watched: Iterable[Watched]) -> list[tuple[Watched, Stake]]:
+        """Those of whom a statement is under way, with what it stands on."""
+        return [
+            (each, stake)
+            for each in watched
+            if (flight := each.flight) is not None and flight.under_way and (stake := each.stake) is not None
+        ]
 
     def _repeat(self) -> bool:
         """Cancel again what is still under way: a cancel that comes before its statement does nothing."""
@@ -351,6 +331,8 @@ class Lookout:
             return
         self._last_cancel = time.monotonic()
         for flight in flights:
+            flight.withhold()
+        for flight in flights:
             if id(flight) not in self._cancelling:
                 self._cancelling.add(id(flight))
                 self._cancels.submit(self._cancel, flight)
@@ -376,6 +358,14 @@ class Lookout:
     def _all(self) -> list[Watched]:
         with self._lock:
             return list(self._watched)
+
+    def _renew(self) -> None:
+        """Have the bits of consents that the clock has ended read anew; until then statements look each answer up."""
+        try:
+            with closing(self._state.ask()) as asking:
+                asking.renew_blocks()
+        except OperationalError as error:
+            _LOG.warning("consents that ended are not read anew, so that statements take longer: %s", error)
 
     def _call_reread(self) -> None:
         threading.Thread(target=self._reread, name="datagate-policies", daemon=True).start()

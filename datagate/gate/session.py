@@ -24,11 +24,11 @@ from datagate.gate.admitted import Admitted, Explained, Known
 from datagate.gate.cursors import Cursors
 from datagate.gate.footing import Footing, Sight, acting_for, sighted
 from datagate.gate.kept import Kept
-from datagate.gate.lookout import Flight, Stake
 from datagate.gate.recording import Recorded, keep_record, reason_of, record_of, settle
 from datagate.gate.rights import CALLER_LEVEL, Rights
 from datagate.gate.shared import Road, Shared, keep
 from datagate.gate.walk import Walk
+from datagate.gate.watched import Flight, Stake
 from datagate.gate.wrapped import explain_wrapper, session_statement
 from datagate.model.caller import Caller
 from datagate.model.decision import Decision, DenyReason

@@ -14,9 +14,11 @@ from datagate.backends.postgres.consents import CONSENTS
 from datagate.backends.postgres.depth import deeply
 from datagate.backends.postgres.guards import compile_guard
 from datagate.backends.postgres.statements import ReadStatement, read_statement
+from datagate.decision.widening import only_widens
 from datagate.gate.lookout import Lookout
 from datagate.model.catalog import Catalog, Relation
 from datagate.model.decision import Decision
+from datagate.model.facts import Facts
 from datagate.model.guard import Guard
 from datagate.model.names import RelationName
 from datagate.model.policy import Action, PolicySet
@@ -62,7 +64,7 @@ class Shared:
         # A sink that says nothing of it may wait.
         self.waits = bool(getattr(audit, "waits", True))
         self._clock = clock
-        self.lookout = Lookout(state, self.reread, clock)
+        self.lookout = Lookout(state, self.reread, self._widens, clock)
         self.adopt(catalog, policies)
 
     @property
@@ -73,6 +75,9 @@ class Shared:
     def reread(self) -> object:
         """Read the policies again, where they can be."""
         return None
+
+    def _widens(self, role: str, facts: Facts) -> bool:
+        return only_widens(role, facts.principal, self.current.policies)
 
     def succeeded(self, catalog: Catalog, policies: PolicySet) -> Shared:
         """The same with other policies, and caches of their own: nothing made under the old ones outlives them."""

@@ -138,7 +138,9 @@ class StateDatabase:
         if self.is_postgres or self.is_sqlite:
             insert = pg.insert(table) if self.is_postgres else sqlite.insert(table)
             others = {name: insert.excluded[name] for name in rows[0] if name not in keys}
-            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=others), rows)
+            # What returns something is sent with many rows in a statement; triggers run once for each statement.
+            put = insert.on_conflict_do_update(index_elements=keys, set_=others).returning(table.c[keys[0]])
+            connection.execute(put, rows)
             return
         for row in rows:
             connection.execute(delete(table).where(*(table.c[key] == row[key] for key in keys)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import select
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
@@ -22,12 +22,21 @@ from datagate.stores.turns import TURNED
 
 _EPOCHS = "SELECT party, value FROM datagate.epochs WHERE party OPERATOR(pg_catalog.=) ANY(%s)"
 
+_RENEW = "SELECT datagate.renew_blocks(%(most)s)"
+_RENEWED_AT_ONCE = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What was told. ``everybody``: it may concern anyone; ``policies``: they are to be read again."""
+    """What was told. ``everybody``: it may concern anyone; ``policies``: they are to be read again.
+
+    ``parties``: whom it concerns; ``epochs``: how far those of them have come whose rights changed; ``roles``: those of
+    them for whom nothing changed but that they were given these roles.
+    """
 
     parties: frozenset[PrincipalId]
+    epochs: Mapping[PrincipalId, int]
+    roles: Mapping[PrincipalId, frozenset[str]]
     everybody: bool
     policies: bool
 
@@ -55,6 +64,11 @@ class Asking:
     def turned(self, purposes: Collection[Purpose], since: datetime, until: datetime | None) -> bool:
         """What `datagate.stores.turns` says; ``until`` None: until now."""
         return bool(self._ask(TURNED, {"purposes": list(purposes), "since": since, "until": until}))
+
+    def renew_blocks(self) -> None:
+        """Have blocks of consents that ended by the clock read anew (`datagate.stores.blocks`), some at a time."""
+        while self._ask(_RENEW, {"most": _RENEWED_AT_ONCE}) == _RENEWED_AT_ONCE:
+            continue
 
     def _ask(self, query: str, given: Mapping[str, object]) -> Any:
         """The one value of an answer."""
@@ -114,28 +128,47 @@ class Listening(Asking):
             notices.append((notice.relname.decode(), notice.extra.decode("utf-8", "replace")))
         if not notices:
             return None
-        named = [_parties(payload) for channel, payload in notices if channel == CHANNEL]
+        concerned = [_concerned(payload) for channel, payload in notices if channel == CHANNEL]
+        epochs: dict[PrincipalId, int] = {}
+        roles: dict[PrincipalId, frozenset[str]] = {}
+        otherwise: set[PrincipalId] = set()
+        for party, value, given in (each for one in concerned for each in one or ()):
+            epochs[party] = max(value, epochs.get(party, 0))
+            roles[party] = roles.get(party, frozenset()) | given
+            if not given:
+                otherwise.add(party)
         return Heard(
-            parties=frozenset(party for parties in named for party in parties or ()),
-            everybody=None in named,
+            parties=frozenset(epochs),
+            epochs={party: value for party, value in epochs.items() if value},
+            roles={party: given for party, given in roles.items() if party not in otherwise},
+            everybody=None in concerned,
             policies=any(channel == POLICIES_CHANNEL for channel, _ in notices),
         )
 
 
-def _parties(payload: str) -> tuple[PrincipalId, ...] | None:
-    """Whom a payload names; None: it may be anyone, also where it is none that `datagate.stores.postgres` makes."""
+def _concerned(payload: str) -> Sequence[tuple[PrincipalId, int, frozenset[str]]] | None:
+    """Whom a payload names, with the epoch or 0, and the roles that are all that changed, if they are.
+
+    None: it may be anyone, also where it is no payload of our triggers'.
+    """
     try:
         found = json.loads(payload)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or len(found) != 1:
-        return None
-    ((kind, named),) = found.items()
-    if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
-        return None
-    if kind == "purposes":
-        return consent_parties(named)
-    return tuple(PrincipalId(each) for each in named) if kind == "parties" else None
+    match found:
+        case {"purposes": list(purposes), **more} if not more and _are_texts(purposes):
+            return [(party, 0, frozenset()) for party in consent_parties(purposes)]
+        case {"parties": dict(parties), **more} if all(type(each) is int for each in parties.values()):
+            roles = more.pop("roles", {})
+            if more or not isinstance(roles, dict) or not all(map(_are_texts, roles.values())):
+                return None
+            return [(PrincipalId(each), value, frozenset(roles.get(each, ()))) for each, value in parties.items()]
+        case _:
+            return None
+
+
+def _are_texts(found: object) -> bool:
+    return isinstance(found, list) and all(isinstance(each, str) for each in found)
 
 
 def _connect(engine: Engine) -> psycopg.Connection[Any]:

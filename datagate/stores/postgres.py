@@ -4,7 +4,8 @@ Every change of entitlements, consents and mandates, by whatever road, writes it
 epochs of the parties concerned, moves their shards (`datagate.stores.movement`), and notifies the channel
 ``datagate_state``; on commit whoever listens there gets a JSON object, one of
 
-* ``{"parties": ["ann", "bob"]}``: the rights of these principals and actors changed;
+* ``{"parties": {"ann": 7, "bob": 9}}``: the rights of these principals and actors changed, and their epochs are these;
+  with ``"roles": {"ann": ["analyst"]}`` where all that changed for ann is that she was given these roles, in force now;
 * ``{"purposes": ["marketing"]}``: of some data subject, a consent for these purposes was taken back or narrowed;
 * ``{"everything": true}``: more than a payload can name.
 
@@ -30,7 +31,7 @@ LOCK = f"SELECT pg_catalog.pg_advisory_xact_lock({locks.CREATION}, 0)"
 
 # From the clock, so that a database restored from a backup does not repeat values that were handed out since.
 _ADVANCE = """
-CREATE OR REPLACE FUNCTION datagate.advance_epochs(parties text[]) RETURNS void
+CREATE OR REPLACE FUNCTION datagate.advance_epochs(parties text[], roles json DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF parties = '{}' THEN
@@ -38,7 +39,7 @@ BEGIN
     END IF;
     PERFORM datagate.move('party', parties);
     PERFORM datagate.count_changes(parties);
-    PERFORM datagate.tell('parties', parties);
+    PERFORM datagate.tell('parties', parties, roles);
 END
 $$
 """
@@ -57,13 +58,16 @@ $$
 """
 
 _TELL = f"""
-CREATE OR REPLACE FUNCTION datagate.tell(kind text, names text[]) RETURNS void
+CREATE OR REPLACE FUNCTION datagate.tell(kind text, names text[], roles json DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     payload text;
 BEGIN
     IF cardinality(names) < 2000 THEN
-        payload := json_build_object(kind, ARRAY(SELECT DISTINCT n FROM unnest(names) AS n ORDER BY n));
+        payload := json_strip_nulls(json_build_object(kind, CASE kind
+            WHEN 'parties' THEN (SELECT json_object_agg(e.party, e.value ORDER BY e.party)
+                FROM datagate.epochs AS e WHERE e.party = ANY (names))
+            ELSE to_json(ARRAY(SELECT DISTINCT n FROM unnest(names) AS n ORDER BY n)) END, 'roles', roles));
     END IF;
     -- A payload has less than 8,000 bytes (PostgreSQL manual, NOTIFY).
     IF payload IS NULL OR octet_length(payload) >= 7900 THEN
@@ -250,6 +254,11 @@ _REPLACED_QUIETLY = {"entitlements": _CHANGES_NOTHING, "mandates": "false"}
 _ADVANCE_OF = (
     "PERFORM datagate.advance_epochs(ARRAY(SELECT p FROM {rows} CROSS JOIN unnest(ARRAY[{parties}]) AS p{where}));"
 )
+_GIVEN = (
+    "PERFORM datagate.advance_epochs(ARRAY(SELECT r.principal FROM new_rows AS r), (SELECT"
+    " json_object_agg(g.principal, g.names) FROM (SELECT r.principal, json_agg(r.name) AS names FROM new_rows AS r"
+    " GROUP BY r.principal HAVING bool_and(r.kind = 'role' AND r.valid_from <= clock_timestamp())) AS g));"
+)
 _TAKEN_OF = "PERFORM datagate.consents_taken(ARRAY(SELECT DISTINCT {purpose} FROM {rows}{where}));"
 _NOT_WIDE = "NOT ({0}.granted AND {0}.categories IS NULL AND {0}.recipients IS NULL)"
 # Of a key that is in one of the two alone, the other's columns are NULL, and so is what is asked of them.
@@ -268,7 +277,8 @@ _STAY = "facts of the history stay as they were recorded"
 
 def create_statements() -> Iterator[str]:
     """What makes functions and triggers; each may run again."""
-    yield "DROP FUNCTION IF EXISTS datagate.still_current(text[], bigint, timestamptz)"
+    for replaced in ("still_current(text[], bigint, timestamptz)", "advance_epochs(text[])", "tell(text, text[])"):
+        yield f"DROP FUNCTION IF EXISTS datagate.{replaced}"
     yield from movement.create_statements()
     yield from (_NUMBER, _NUMBER_INDEX, *turns.INDEXES)
     yield from blocks.create_statements()
@@ -295,7 +305,12 @@ def create_statements() -> Iterator[str]:
     for table, name in [("epochs", "epochs_stay"), ("epochs", "epochs_grow"), ("mandate_uses", "stays"), *always]:
         # Also where rows arrive by replication.
         yield f"ALTER TABLE datagate.{table} ENABLE ALWAYS TRIGGER {name}"
-    own = ("advance_epochs(text[])", "count_changes(text[])", "tell(text, text[])", "consents_taken(text[])")
+    own = (
+        "advance_epochs(text[], json)",
+        "count_changes(text[])",
+        "tell(text, text[], json)",
+        "consents_taken(text[])",
+    )
     kept = (*own, *blocks.KEPT_BY_WRITERS, *movement.KEPT_BY_WRITERS, *movement.READ_BY_CHECK)
     for function in (*kept, _CHECK, _USES, _REFUSAL, blocks.CALLED_BY_STATEMENTS, *plans.SIGNATURES):
         yield f"REVOKE ALL ON FUNCTION datagate.{function} FROM PUBLIC"
@@ -362,7 +377,7 @@ def _told_of_parties(table: str, pairs: str) -> dict[str, str]:
     quietly = f"o.{key} IS NOT NULL AND n.{key} IS NOT NULL AND ({_REPLACED_QUIETLY[table]})"
     replaced = f" WHERE p IS NOT NULL AND ({quietly}) IS NOT TRUE"
     return {
-        "came": _ADVANCE_OF.format(rows="new_rows AS r", parties=one, where=""),
+        "came": _GIVEN if table == "entitlements" else _ADVANCE_OF.format(rows="new_rows AS r", parties=one, where=""),
         "went": _ADVANCE_OF.format(rows="old_rows AS r", parties=one, where=""),
         "replaced": _ADVANCE_OF.format(rows=f"({pairs})", parties=both, where=replaced),
         "truncated": "PERFORM datagate.advance_epochs(ARRAY(SELECT party FROM datagate.epochs));",

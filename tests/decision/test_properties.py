@@ -6,8 +6,10 @@ from dataclasses import replace
 from itertools import product
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, given, settings
 
+from datagate.decision.widening import only_widens
 from datagate.model.caller import ActorKind, Caller
 from datagate.model.decision import Outcome
 from datagate.model.facts import Entitlements, Facts
@@ -26,7 +28,8 @@ from datagate.model.policy import (
 )
 from datagate.model.source import NOWHERE, SourceRef
 from datagate.model.values import ValueType
-from tests.decision.builders import PURPOSES, ask, facts, mandate, mask, predicate, table, through
+from tests.decision import builders
+from tests.decision.builders import PURPOSES, ask, facts, mandate, mask, permit, predicate, restrict, table, through
 from tests.decision.naive import World, cell, expected, narrower, shown
 
 NEAR, FAR = RelationName("s", "near"), RelationName("s", "far")
@@ -37,6 +40,9 @@ ANYBODY: frozenset[str] = frozenset()
 ANY_PURPOSE: frozenset[Purpose] = frozenset()
 SCOPES = ["one", "two"]
 KINDS = [MaskKind.HASH, MaskKind.REDACT, MaskKind.ROUND, MaskKind.HIDE]
+
+HASHED = {"k": mask(MaskKind.HASH)}
+ROUNDED = {"k": mask(MaskKind.ROUND)}
 
 letters = st.sampled_from(LETTERS)
 columns = st.sampled_from(COLUMNS)
@@ -236,6 +242,41 @@ def test_one_more_permit_shows_no_less(
         for column, seen in cells.items():
             assert seen is None or after[number][column] is not None
             assert seen != () or after[number][column] == ()
+
+
+@law
+@given(policies, callers, st.frozensets(st.sampled_from(ROLES)), letters | st.none(), worlds)
+def test_a_role_that_only_widens_takes_nothing_away(
+    policy_set: PolicySet, caller: Caller, held: frozenset[str], one: str | None, world: World
+) -> None:
+    """Whoever is given such a role sees each row and cell as before, or more; nothing that was not denied is."""
+    own = Entitlements(held - {"r"}, {"many": ("a",)} | ({} if one is None else {"one": one}))
+    for relation in (NEAR, FAR) if only_widens("r", own, policy_set) else ():
+        before = ask(policy_set, facts(own), caller, relation=relation)
+        after = ask(policy_set, facts(replace(own, roles=own.roles | {"r"})), caller, relation=relation)
+        assert narrower(shown(before, world), shown(after, world))
+
+
+@pytest.mark.parametrize(
+    ("rules", "widens"),
+    [
+        ([permit("p", "region = ANY(:principal.regions)", to="new", show="k x")], True),
+        ([permit("p", "region = :principal.region", to="new", show="k x")], False),
+        ([permit("p", through(FAR, "k"), to="new", show="k")], False),
+        ([permit("p", "k = :purpose", to="new", show="k")], False),
+        ([permit("p", to="old", show="k"), restrict("q", "k = 'a'")], True),
+        ([permit("p", to="old", show="k"), restrict("q", "k = 'a'", to="new")], False),
+        ([permit("p", to="new", show="k", masks=HASHED), permit("q", to="old", show="k")], True),
+        ([permit("p", to="old", show="k", masks=ROUNDED), permit("q", to="new", show="k", masks=HASHED)], True),
+        ([permit("p", to="new", show="k", masks=HASHED), permit("q", to="old", show="k", masks=ROUNDED)], False),
+    ],
+)  # fmt: skip
+def test_roles_that_only_widen(rules: list[Rule], widens: bool) -> None:
+    """Restricts, attributes that are not there, other relations and masks that come first can take something away."""
+    policy_set = builders.policies(policy_of(NEAR, rules))
+    own = builders.entitled("old", regions=("EU",))
+    assert only_widens("new", own, policy_set) is widens
+    assert only_widens("unheard-of", own, policy_set)
 
 
 @law

@@ -84,3 +84,21 @@ def test_whole_numbers_are_kept_as_numbers_too(bank_dsn: str) -> None:
         )
     fitting = {"0": 0, "7": 7, "-12": -12, "9223372036854775807": 2**63 - 1, "-9223372036854775808": -(2**63)}
     assert found == {name: fitting.get(name) for name in spelled}
+
+
+def test_what_narrows_by_itself(store: StateStore) -> None:
+    """A yes that ends, and a no or a limited yes that begins, between two instants; nothing else."""
+    begin, turn, end = NOW + timedelta(hours=1), NOW + timedelta(hours=2), NOW + timedelta(hours=3)
+    store.give_consent("1", "ending", valid_until=turn)
+    store.withdraw_consent("1", "refused", at=turn)
+    store.give_consent("1", "limited", valid_from=turn, categories=["plain"])
+    store.give_consent("1", "beginning", valid_from=turn)
+    refused = Consent("1", Purpose("ended"), granted=False, valid_from=NOW, valid_until=turn)
+    store.record_consents([refused])
+    for purpose in ("ending", "refused", "limited"):
+        assert store.turned([Purpose("other"), Purpose(purpose)], begin, end)
+        assert store.turned([Purpose(purpose)], begin, turn)
+        assert not store.turned([Purpose(purpose)], turn, end)
+        assert not store.turned([Purpose(purpose)], NOW, begin)
+    assert not store.turned([Purpose("beginning"), Purpose("ended"), Purpose("other")], NOW, end)
+    assert not store.turned([], NOW, end)

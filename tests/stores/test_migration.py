@@ -15,6 +15,7 @@ from datagate.model.caller import Caller
 from datagate.stores import StateStore
 from datagate.stores.tables import SCHEMA_VERSION
 from tests.stores.conftest import NOW
+from tests.stores.test_blocks import assert_bits_are_right
 
 HERE = Path(__file__).parent
 T = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,10 +63,31 @@ def test_postgresql(empty_dsn: str) -> None:
         connection.execute("SET ROLE migrated_service")
         check = "SELECT datagate.still_current(%s, %s, NULL, '{tax}', pg_current_snapshot())"
         assert connection.execute(check, (list(epoch.parties), epoch.value)).fetchall() == [(True,)]
+        found = connection.execute("SELECT purpose, block FROM datagate.consent_blocks ORDER BY 1").fetchall()
+        assert found == [("analytics", 0), ("marketing", 0)]
+        assert connection.execute("SELECT block FROM datagate.consent_numbers").fetchall() == [(0,)]
         connection.execute("RESET ROLE; DROP OWNED BY migrated_service; DROP ROLE migrated_service")
     store.suspend_mandate("m1", by="eve", why="asked to")
     assert [(fact.recorded_by, fact.why) for fact in store.mandate_history("m1")][1:] == [("eve", "asked to")]
     store.create()
+    engine.dispose()
+
+
+def test_answers_of_an_earlier_version_get_their_bits(empty_dsn: str) -> None:
+    """A state of version 3 has answers and no bits; afterwards each answer has its bit, and changes are followed."""
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(empty_dsn))
+    store = StateStore(engine)
+    store.create()
+    store.give_consents([str(number) for number in range(-2000, 3000, 7)], "analytics")
+    store.give_consents(["1", "2", "ab"], "marketing", categories=["plain"])
+    store.withdraw_consent("5", "analytics")
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE datagate.consent_blocks, datagate.consent_numbers")
+        connection.execute("UPDATE datagate.schema_version SET version = 3")
+        store.create()
+        assert_bits_are_right(connection)
+        store.withdraw_consent("-2000", "analytics")
+        assert_bits_are_right(connection)
     engine.dispose()
 
 

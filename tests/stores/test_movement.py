@@ -205,8 +205,8 @@ def test_changes_are_told_on_commit(store: StateStore, open_one: ExitStack, empt
     plain.commit()
     told = [json.loads(each.payload) for each in listener.notifies(timeout=20, stop_after=4)]
     assert told == [
-        {"parties": ["eve"]},
-        {"parties": ["bob", "bot"]},
+        {"parties": store.epochs([PrincipalId("eve")]), "roles": {"eve": ["analyst"]}},
+        {"parties": store.epochs([PrincipalId("bob"), PrincipalId("bot")])},
         {"purposes": ["tax"]},
         {"everything": True},
     ]

@@ -176,6 +176,52 @@ def test_a_guard_other_than_the_prescribed_one_is_refused(what: str, old: str, n
     assert refusal(original, template % guard.replace(old, new)) is MismatchKind.GUARD
 
 
+BITS = (
+    "SELECT g.id AS id FROM bank.customers AS g WHERE EXISTS (SELECT 1 FROM datagate.consent_numbers AS kn"
+    " LEFT JOIN datagate.consent_blocks AS k0 ON k0.block = kn.block AND k0.purpose = $7::text"
+    " LEFT JOIN datagate.consent_blocks AS k1 ON k1.block = kn.block AND k1.purpose = $8::text"
+    " WHERE kn.block = (g.id::int8 >> 10) AND COALESCE(CASE WHEN statement_timestamp() >= k0.holds_until"
+    " OR k0.asked IS NOT NULL AND get_bit(k0.yes, (g.id::int8 & 1023)) = 0 AND get_bit(k0.no, (g.id::int8 & 1023)) = 0"
+    " THEN datagate.answered($7::text, g.id::int8, k0.holds_until, k0.asked, ARRAY['plain'], $9::text[], $9::text[])"
+    " ELSE CASE WHEN get_bit(k0.yes, (g.id::int8 & 1023)) = 1 THEN true"
+    " WHEN get_bit(k0.no, (g.id::int8 & 1023)) = 1 THEN false END END, get_bit(k1.yes, (g.id::int8 & 1023)) = 1))"
+)
+
+
+@pytest.mark.parametrize(
+    ("what", "old", "new"),
+    [
+        ("the end of a block is not asked", "statement_timestamp() >= k0.holds_until OR ", ""),
+        ("a block that ended counts", "() >= k0", "() < k0"),
+        ("another clock", "statement_timestamp()", "now()"),
+        ("other bits", "get_bit(k1.yes,", "get_bit(k1.no,"),
+        ("another bit", "& 1023)) = 1))", "& 1022)) = 1))"),
+        ("the other value", "& 1023)) = 1))", "& 1023)) = 0))"),
+        ("another block", ">> 10", ">> 9"),
+        ("a block of any purpose", " AND k1.purpose = $8::text", ""),
+        ("the purposes are swapped", "k0.purpose = $7::text", "k0.purpose = $8::text"),
+        ("the nearest does not win", "THEN false END", "THEN NULL END"),
+        ("inner for outer", "LEFT JOIN datagate.consent_blocks AS k1", "JOIN datagate.consent_blocks AS k1"),
+        ("a limit is not asked", "k0.asked IS NOT NULL AND", "k0.asked IS NULL AND"),
+        ("fewer categories", "ARRAY['plain']", "ARRAY[]::text[]"),
+        ("other recipients", "$9::text[], $9::text[]", "$9::text[], NULL"),
+        ("bits of somebody's own", "datagate.consent_blocks AS k1", "public.consent_blocks AS k1"),
+        ("a look-up of somebody's own", "datagate.answered", "public.answered"),
+    ],
+)
+def test_bits_of_consent_are_held_to_the_prescription_too(what: str, old: str, new: str) -> None:
+    """The condition by bits is proved as any other: what is prescribed stands there, and nothing else does."""
+    name = relation_name("bank.customers")
+    prescriptions = {name: Prescription(guard=BITS, view_sql=None)}
+    original, final = "SELECT c.id FROM bank.customers AS c", "SELECT c.id FROM (%s) AS c"
+    verify(original, final % BITS, catalog=CATALOG, prescriptions=prescriptions, functions=FUNCTIONS)
+    assert old in BITS, what
+    changed = final % BITS.replace(old, new)
+    with pytest.raises(Mismatch) as caught:
+        verify(original, changed, catalog=CATALOG, prescriptions=prescriptions, functions=FUNCTIONS)
+    assert caught.value.kind is MismatchKind.GUARD
+
+
 @pytest.mark.parametrize(
     ("original", "final"),
     [

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +15,11 @@ import typer
 
 from datagate.errors import StateError
 from datagate.frontends.cli.options import At, By, Format, FormatOption, OptionalDsn, State, Why, instant, store
-from datagate.frontends.cli.results import JsonText, Names, print_records, printable
+from datagate.frontends.cli.results import JsonText, print_records
 from datagate.frontends.cli.state import consent, entitle, mandate
 from datagate.model.facts import Mandate
 from datagate.stores.consent_record import from_records, to_record
-from datagate.stores.encoding import encode, encode_parameters
+from datagate.stores.encoding import encode
 from datagate.stores.records import Consent, Entitlement, Fact
 
 caller = typer.Typer(no_args_is_help=True, help="Show what is known of principals and actors.")
@@ -129,121 +128,6 @@ def resume(mandate_id: MandateId, dsn: OptionalDsn = None, state: State = None, 
         found.resume_mandate(mandate_id, by=by, why=why)
 
 
-@mandate.command("show")
-def show_mandate(
-    mandate_id: MandateId,
-    dsn: OptionalDsn = None,
-    state: State = None,
-    at: At = None,
-    format_: FormatOption = Format.TABLE,
-) -> None:
-    """Show one mandate, and whether it and the chain that it hangs from are in force."""
-    with store(dsn, state) as found:
-        known = {each.id: each for each in found.list_mandates(at=instant(at, "--at"))}
-        when = instant(at, "--at") or found.now()
-        uses = found.uses_of(mandate_id)
-    wanted = next((each for each in known.values() if each.id == mandate_id), None)
-    if wanted is None:
-        raise StateError(f"there is no mandate {mandate_id}")
-    lines: list[tuple[str, object]] = [
-        ("id", wanted.id),
-        ("principal", wanted.principal),
-        ("holder", wanted.holder),
-        ("scope", wanted.scope),
-        ("parameters", JsonText(encode_parameters(wanted.parameters))),
-        ("purposes", Names(wanted.purposes)),
-        ("actor_kinds", Names(kind.value for kind in wanted.actor_kinds)),
-        ("valid_from", wanted.valid_from),
-        ("valid_until", wanted.valid_until),
-        ("suspended_at", wanted.suspended_at),
-        ("revoked_at", wanted.revoked_at),
-        ("parent", wanted.parent),
-        ("sub_delegable", wanted.sub_delegable),
-        ("uses", None if wanted.max_uses is None else f"{uses} of {wanted.max_uses}"),
-        ("state", _standing(wanted, known, when)),
-    ]
-    print_records(("what", "value"), lines, format_)
-
-
-@mandate.command("tree")
-def tree(
-    principal: Annotated[str | None, typer.Option("--principal", metavar="ID", help="Of this principal.")] = None,
-    dsn: OptionalDsn = None,
-    state: State = None,
-    at: At = None,
-    format_: FormatOption = Format.TABLE,
-) -> None:
-    """Show mandates with what hangs below them, and which are in force."""
-    with store(dsn, state) as found:
-        every = found.list_mandates(at=instant(at, "--at"))
-        when = instant(at, "--at") or found.now()
-    known = {each.id: each for each in every}
-    tops = [each for each in every if each.parent not in known and principal in (None, each.principal)]
-    lines = [
-        (depth, each, _standing(each, known, when))
-        for top in tops
-        for depth, each in _below(top, every, 0, frozenset())
-    ]
-    if format_ is not Format.TABLE:
-        names = ("depth", "id", "parent", "principal", "holder", "scope", "state")
-        records = [
-            (depth, each.id, each.parent, each.principal, each.holder, each.scope, standing)
-            for depth, each, standing in lines
-        ]
-        print_records(names, records, format_)
-        return
-    for depth, each, standing in lines:
-        told = f"{each.id}  {each.principal} -> {each.holder}  {each.scope} ({', '.join(sorted(each.purposes))})"
-        print(f"{'  ' * depth}{printable(told)}  {standing}")
-
-
-@caller.command("list")
-def list_callers(dsn: OptionalDsn = None, state: State = None, format_: FormatOption = Format.TABLE) -> None:
-    """List all principals and actors that the state knows: roles, and mandates given and held."""
-    with store(dsn, state) as found:
-        granted, handed = found.list_entitlements(), found.list_mandates()
-    names = {each.principal for each in granted} | {id_ for each in handed for id_ in (each.principal, each.holder)}
-    records = [
-        (
-            name,
-            Names(each.name for each in granted if each.principal == name and each.value is None),
-            sum(each.principal == name for each in handed),
-            sum(each.holder == name for each in handed),
-        )
-        for name in sorted(names)
-    ]
-    print_records(("id", "roles", "mandates_given", "mandates_held"), records, format_)
-
-
-@caller.command("show")
-def show_caller(
-    party: Party, dsn: OptionalDsn = None, state: State = None, at: At = None, format_: FormatOption = Format.TABLE
-) -> None:
-    """Show what one principal or actor has: entitlements, mandates given and held, and whether they are in force."""
-    past = instant(at, "--at")
-    with store(dsn, state) as found:
-        granted = found.list_entitlements(party, at=past)
-        known = {each.id: each for each in found.list_mandates(at=past)}
-        when = past or found.now()
-    records: list[tuple[object, ...]] = [
-        (
-            each.kind.value,
-            each.name,
-            None if each.value is None else JsonText(encode(each.value)),
-            each.valid_from,
-            each.valid_until,
-            validity(each.valid_from, each.valid_until, when),
-        )
-        for each in granted
-    ]
-    for each in known.values():
-        if party in (each.principal, each.holder):
-            what, other = ("gave", each.holder) if each.principal == party else ("holds", each.principal)
-            told = f"{each.scope} {'to' if what == 'gave' else 'of'} {other}"
-            records.append((what, each.id, told, each.valid_from, each.valid_until, _standing(each, known, when)))
-    print_records(("what", "name", "value", "valid_from", "valid_until", "state"), records, format_)
-
-
 @caller.command("history")
 def caller_history(
     party: Party, dsn: OptionalDsn = None, state: State = None, format_: FormatOption = Format.TABLE
@@ -321,42 +205,3 @@ def _consent_cells(each: Consent) -> tuple[object, ...]:
 def _mandate_cells(each: Mandate) -> tuple[object, ...]:
     times = (each.valid_from, each.valid_until, each.suspended_at, each.revoked_at)
     return (each.id, each.principal, each.holder, each.scope, *times)
-
-
-def _below(top: Mandate, every: Sequence[Mandate], depth: int, above: frozenset[str]) -> Iterable[tuple[int, Mandate]]:
-    yield depth, top
-    # A loop that plain SQL made is shown once.
-    for each in every:
-        if each.parent == top.id and each.id not in above | {top.id}:
-            yield from _below(each, every, depth + 1, above | {top.id})
-
-
-def validity(start: datetime, end: datetime | None, when: datetime) -> str:
-    """Whether an instant lies before, within or behind the time for which something holds."""
-    if when < start:
-        return "not yet"
-    return "ended" if end is not None and end <= when else "in force"
-
-
-def _standing(each: Mandate, known: dict[Any, Mandate], when: datetime) -> str:
-    """Whether a mandate is in force: it, and every one above it."""
-    own = _own_standing(each, when)
-    seen = {each.id}
-    step = each
-    while own == "in force" and step.parent is not None:
-        above = known.get(step.parent)
-        if above is None or above.id in seen:
-            return "broken"
-        seen.add(above.id)
-        if _own_standing(above, when) != "in force":
-            return f"{_own_standing(above, when)} above, at {above.id}"
-        step = above
-    return own
-
-
-def _own_standing(each: Mandate, when: datetime) -> str:
-    if each.revoked_at is not None and each.revoked_at <= when:
-        return "revoked"
-    if each.suspended_at is not None and each.suspended_at <= when:
-        return "suspended"
-    return validity(each.valid_from, each.valid_until, when)

@@ -105,7 +105,7 @@ class GateSession(Protocol):
 
 
 class Flight(Protocol):
-    """What the gate needs of a connection; `datagate.gate.lookout.Flight` is the same."""
+    """What the gate needs of a connection; `datagate.gate.watched.Flight` is the same."""
 
     @property
     def under_way(self) -> bool:
@@ -115,8 +115,11 @@ class Flight(Protocol):
     def revoked(self) -> bool:
         """Whether it is being cancelled."""
 
+    def withhold(self) -> None:
+        """Hand on no more of it."""
+
     def revoke(self) -> None:
-        """Cancel it."""
+        """Cancel it, too."""
 
 
 class Statement:

@@ -118,10 +118,14 @@ class AsyncpgConnection(TakesTurns, asyncpg.Connection):  # type: ignore[misc] #
         """Whether the gate cancelled what runs now."""
         return self._revoked
 
-    def revoke(self) -> None:
-        """Cancel what runs now, since the caller's rights ended; the gate's lookout calls this from its own thread."""
+    def withhold(self) -> None:
+        """Take what runs now for cancelled, since the caller's rights ended; the gate's lookout calls this."""
         self._revoked = True
         self._revoked_until = monotonic() + _LATE_CANCEL
+
+    def revoke(self) -> None:
+        """Cancel what runs now, too; the gate's lookout calls this from its own thread."""
+        self.withhold()
         try:
             self._loop.call_soon_threadsafe(self._cancel_now)
         except RuntimeError:

@@ -176,10 +176,14 @@ class Gated(psycopg.BaseConnection[Row]):
         """Whether the gate cancelled what runs now."""
         return self._revoked
 
-    def revoke(self) -> None:
-        """Cancel what runs now, since the caller's rights ended; the gate's lookout calls this from its own thread."""
+    def withhold(self) -> None:
+        """Give no row more of what runs now, since the caller's rights ended; the gate's lookout calls this."""
         self._revoked = True
         self._revoked_until = monotonic() + _LATE_CANCEL
+
+    def revoke(self) -> None:
+        """Cancel what runs now, too; the gate's lookout calls this from its own thread."""
+        self.withhold()
         try:
             if capabilities.has_cancel_safe():
                 waiting.wait_conn(self._cancel_gen(), interval=_STEP, timeout=_LATE_CANCEL)

@@ -53,14 +53,18 @@ class Hearing(Deciding):
 
     @property
     def revoked(self) -> bool:
-        """Whether :meth:`revoke` was called since the last statement began."""
+        """Whether :meth:`withhold` was called since the last statement began."""
         return self._revoked
 
-    def revoke(self) -> None:
-        """Have what runs now cancelled, since the caller's rights ended."""
+    def withhold(self) -> None:
+        """Take what runs now for cancelled, since the caller's rights ended."""
         if not self._revoked:
             self._revoked_at = monotonic()
         self._revoked = True
+
+    def revoke(self) -> None:
+        """Have what runs now cancelled, too."""
+        self.withhold()
         with contextlib.suppress(RuntimeError):  # The loop is closed, and the connection with it.
             self._loop.call_soon_threadsafe(self._cancel_revoked)
 

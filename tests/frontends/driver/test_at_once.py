@@ -22,9 +22,9 @@ from datagate.audit import MemorySink
 from datagate.frontends import driver
 from datagate.gate import Gate, lookout
 from datagate.model.caller import Caller
-from datagate.model.names import Purpose
+from datagate.model.names import PrincipalId, Purpose
 from datagate.stores import StateStore
-from datagate.stores.records import Consent
+from datagate.stores.records import Consent, EntitlementKind
 
 POLICIES = Path(__file__).parents[3] / "policies"
 ADVISER = Caller.of("ada", purpose="advice")
@@ -358,10 +358,44 @@ def test_cursors_go_on_where_nothing_is_taken_away(scene: Scene) -> None:
         assert len(cursor.fetchmany(3)) == 3
 
 
+def test_bits_that_ended_are_read_anew(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate has the bits of consents renewed that the clock has ended; until then statements look answers up."""
+    monkeypatch.setattr(lookout, "_LONGEST", 0.05)
+    with scene.connect(ANALYST, autocommit=True) as connection:
+        before = connection.execute("SELECT count(*) FROM bank.customers").fetchall()
+        scene.observer.execute("UPDATE datagate.consent_blocks SET holds_until = '-infinity', yes = no")
+        assert connection.execute("SELECT count(*) FROM bank.customers").fetchall() == before
+        deadline = monotonic() + 20
+        while scene.observer.execute("SELECT FROM datagate.consent_blocks WHERE holds_until < now()").rowcount:
+            assert monotonic() < deadline
+        assert connection.execute("SELECT count(*) FROM bank.customers").fetchall() == before
+
+
 def _await(scene: Scene, instant: datetime) -> None:
     """Wait until the state's clock has passed an instant."""
     while scene.observer.execute("SELECT clock_timestamp() > %s", (instant,)).fetchone() != (True,):
         assert scene.observer.execute("SELECT clock_timestamp() < %s + interval '1 minute'", (instant,)).fetchone()
+
+
+def test_only_a_role_that_can_take_something_ends_what_runs(scene: Scene) -> None:
+    """More rights end no statement; what could be fewer does: here a permit whose attribute is not there."""
+    with scene.connect(ADVISER) as connection:
+        # In the middle of a transaction nothing is started over.
+        connection.execute("SELECT 1 FROM bank.customers LIMIT 1").fetchall()
+        running = Running(lambda: connection.execute(LONG).fetchall())
+        scene.running()
+        before = scene.store.epochs([PrincipalId("ada")])
+        scene.store.grant_role("ada", "support")
+        assert scene.store.epochs([PrincipalId("ada")]) != before
+        # Notices come in order, so the one of the first role was heard before the one that ends this.
+        scene.running()
+        scene.store.grant_role("eve", "support")
+        scene.running()
+        scene.store.grant_role("ada", "customer")
+        assert isinstance(running.end(), errors.RightsChanged)
+        connection.rollback()
+    for role in ("support", "customer"):
+        scene.store.withdraw_entitlement("ada", EntitlementKind.ROLE, role)
 
 
 def test_a_change_too_great_to_name_concerns_everybody(scene: Scene) -> None:
