@@ -121,7 +121,8 @@ class CallerEngine(OptionEngine):
         try:
             pooled = self.pool.connect()
             try:
-                lend(pooled, self.lane)
+                # What listeners have left there, which need not be what the pool holds.
+                lend(pooled.dbapi_connection, self.lane)
             except BaseException as error:
                 pooled.invalidate(error if isinstance(error, Exception) else None)
                 raise

@@ -116,6 +116,15 @@ class GatedSession(Leaving):
             raise InterfaceError("a gated session takes no bind that does not pass the gate for its caller")
         return engine
 
+    @property
+    def connection_callable(self) -> None:
+        """None: flushes use the session's own connection; InterfaceError where another is set."""
+        return
+
+    @connection_callable.setter
+    def connection_callable(self, _callable: object) -> None:
+        raise InterfaceError("a gated session flushes by its own connection only")
+
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
         """The caller's engine or connection; InterfaceError for any other that was asked for or set."""
         found = super().get_bind(*args, **kwargs)

@@ -151,11 +151,7 @@ def counted(thing: Any) -> int | None:
             return int(connection.scalar(sa.text(COUNT)))
     if isinstance(thing, PoolProxiedConnection) and thing.dbapi_connection is None:
         return None
-    if isinstance(thing, psycopg.Connection | PoolProxiedConnection):
-        with thing.cursor() as cursor:
-            cursor.execute(COUNT)
-            return int(cursor.fetchone()[0])
-    return None
+    return int(_by_cursor(thing)) if isinstance(thing, psycopg.Connection | PoolProxiedConnection) else None
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
