@@ -157,7 +157,10 @@ class GatedEngine:
 
     def as_caller(self, caller: Caller) -> Engine:
         """The engine of one caller; for an asynchronous engine, put it into `AsyncEngine`."""
-        return CallerEngine(self._shared, lane=self.lane(caller))
+        lane = self.lane(caller)
+        if lane.engine is None:
+            lane.engine = CallerEngine(self._shared, lane=lane)
+        return lane.engine
 
     def connect(self, caller: Caller) -> Connection:
         """A connection for one caller, for Core."""

@@ -25,14 +25,13 @@ from datagate.frontends.orm.engine import CallerEngine, GatedEngine
 from datagate.frontends.orm.hiding import hide
 from datagate.frontends.orm.leaving import Leaving
 from datagate.frontends.orm.masks import (
-    STAMP,
     Masks,
-    Stamp,
     check_flush,
     named_masked,
     shown_masked,
 )
 from datagate.frontends.orm.outlook import Lane, Outlook
+from datagate.frontends.orm.stamps import stamp_of
 from datagate.gate import Footing
 from datagate.model.caller import Caller
 
@@ -211,7 +210,7 @@ class GatedSession(Leaving):
         self._stands(asked_at)
 
     def _stand_on(self, footing: Footing | None) -> None:
-        if footing != self._footing:
+        if footing is not self._footing and footing != self._footing:
             if self._footing is not None:
                 self._let_go()
             self._footing = footing
@@ -271,7 +270,7 @@ class GatedSession(Leaving):
             self._known_masks = None
 
     def _get_impl(self, *args: Any, **kwargs: Any) -> Any:
-        if self.identity_map.all_states():
+        if len(self.identity_map):
             self.expect_current()
         return super()._get_impl(*args, **kwargs)
 
@@ -305,11 +304,6 @@ def _is_as_read(state: Any, key: str) -> bool:
     return key in state.manager and key not in state.committed_state
 
 
-@event.listens_for(GatedSession, "persistent_to_detached")
-def _stamp(session: GatedSession, instance: object) -> None:
-    session.stamp(inspect(instance))
-
-
 @event.listens_for(GatedSession, "detached_to_persistent")
 def _read_anew(session: GatedSession, instance: object) -> None:
     """What was read by another, or at another time, is none of this caller's; what the application set stays."""
@@ -325,5 +319,5 @@ def masked_columns(instance: object) -> frozenset[str]:
     session = state.session
     if isinstance(session, GatedSession):
         return named_masked(state.mapper, session.outlook(state.mapper))
-    stamp: Stamp | None = state.info.get(STAMP)
+    stamp = stamp_of(state)
     return stamp.masked if stamp is not None else frozenset()
