@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, Self
 from weakref import ref
 
-from sqlalchemy import ChunkedIteratorResult, Connection, Engine, event, inspect
+from sqlalchemy import ChunkedIteratorResult, Connection, Delete, Engine, Table, Update, event, inspect
 from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import InstrumentedAttribute
@@ -139,6 +139,8 @@ class GatedSession(Leaving):
     def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
         """What execute, scalars, get, refresh and every loader come down to."""
         subject = _subject(statement)
+        if subject is not None and isinstance(statement, Update | Delete):
+            kwargs["execution_options"] = self._following(statement, subject, *args, **kwargs)
         reads = subject is not None and (statement.is_select or statement.is_from_statement)
         told = self._lane.told() if reads else None
         if told is not None:
@@ -158,6 +160,19 @@ class GatedSession(Leaving):
         if isinstance(found, ChunkedIteratorResult):
             self._follow(found)
         return found
+
+    def _following(self, statement: Any, subject: Mapper[Any], params: Any = None, **kwargs: Any) -> Any:
+        """Options of an UPDATE or DELETE: where it may pass over rows that are seen, the database says which it met."""
+        options = kwargs.get("execution_options") or {}
+        asked = {**self.execution_options, **statement._execution_options, **options}.get("synchronize_session", "auto")
+        tables = [table for table in subject.tables if isinstance(table, Table)]
+        sights = [self._lane.sight(table) for table in tables]
+        if asked not in ("auto", "evaluate") or isinstance(params, list) or None in sights:
+            return options
+        keys = {each.name for each in subject.primary_key}
+        if all(each.writes_all or not keys <= each.columns for each in sights if each is not None):
+            return options
+        return {**options, "synchronize_session": "fetch"}
 
     def _follow(self, found: ChunkedIteratorResult[Any]) -> None:
         """Let go of what is loaded from rows that were read before a change which the session has noticed since."""
