@@ -34,14 +34,16 @@ class Footing:
 class Sight:
     """The columns of a relation that exist for the caller, and those among them that are never shown as they are.
 
-    ``varying``: shown as they are in some rows only. ``insertable``: those that a new row may be given a value for. A
-    relation that the caller does not see has no Sight.
+    ``varying``: shown as they are in some rows only. ``insertable``: those that a new row may be given a value for.
+    ``writes_all``: whether he may change and delete every row that he sees, as far as is plain. A relation that the
+    caller does not see has no Sight.
     """
 
     columns: frozenset[str]
     masked: frozenset[str]
     varying: frozenset[str]
     insertable: frozenset[str]
+    writes_all: bool = False
 
 
 def told(rights: Rights) -> Footing | None:
@@ -72,7 +74,11 @@ def sighted(rights: Rights, schema: str | None, name: str) -> Sight | None:
     masked = frozenset(each.name for each in decision.columns if never_raw(each))
     raw = frozenset(each.name for each in decision.columns if each.cases == (CellCase(TRUE, ()),))
     refused = not_writable(decision, rights.decision(owner, Action.INSERT), columns)
-    return Sight(columns, masked & columns, columns - masked - raw, columns.difference(refused))
+    updated, deleted = rights.decision(owner, Action.UPDATE), rights.decision(owner, Action.DELETE)
+    rows = {decision.filter, updated.filter, deleted.filter, *(each.when for each in updated.writes)} - {TRUE}
+    return Sight(
+        columns, masked & columns, columns - masked - raw, columns.difference(refused), rows <= {decision.filter}
+    )
 
 
 def acting_for(shared: Shared, caller: Caller, mandate: MandateId, purpose: str | None) -> Caller:

@@ -29,7 +29,8 @@ def run(driver: str, dsn: str, selected: list[str]) -> dict[str, tuple[str, str]
     with tempfile.TemporaryDirectory() as name:
         report = Path(name) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-c", str(SUITE / "pytest.ini"), f"--rootdir={SUITE}"]
-        command += [f"--confcutdir={SUITE}", f"--junitxml={report}", "--dburi", url, "-W", "ignore", *selected]
+        command += [f"--confcutdir={SUITE}", f"--junitxml={report}", "--tb=native", "--dburi", url]
+        command += ["-W", "ignore", *selected]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         ended = subprocess.run(
             [*command, str(SUITE / "test_suite.py")],

@@ -33,7 +33,7 @@ def gated_sessionmaker(bind: Engine | AsyncEngine | GatedEngine, *, gate: Gate |
         **options: as for `sqlalchemy.orm.sessionmaker`.
 
     Raises:
-        InterfaceError: no gate, or two.
+        InterfaceError: no gate, or two; ``class_`` is no class of gated sessions.
     """
     if isinstance(bind, GatedEngine):
         if gate is not None and gate is not bind.gate:
@@ -45,7 +45,10 @@ def gated_sessionmaker(bind: Engine | AsyncEngine | GatedEngine, *, gate: Gate |
         gated = gate_engine(bind, gate)
     kind: type = AsyncGatedSession if gated.is_async else GatedSession
     maker: Any = async_sessionmaker if gated.is_async else sessionmaker
-    return maker(bind=gated, class_=options.pop("class_", kind), **options)
+    chosen = options.pop("class_", kind)
+    if not issubclass(chosen, kind):
+        raise InterfaceError(f"class_ must be a subclass of {kind.__name__}")
+    return maker(bind=gated, class_=chosen, **options)
 
 
 __all__ = [

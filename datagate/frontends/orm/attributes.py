@@ -17,6 +17,7 @@ from sqlalchemy.orm.base import instance_state
 from sqlalchemy.orm.mapper import _all_registries  # SQLAlchemy has no public list of what is mapped already
 
 from datagate.errors import RightsChanged
+from datagate.frontends.orm.stamps import pickled
 
 
 class Keeper(Protocol):
@@ -110,15 +111,14 @@ def _on_pickle(instance: object, state_dict: dict[str, Any]) -> None:
     """A pickle leaves the session: what is in it must be current, and say which of it are masks."""
     state = instance_state(instance)
     keeper = keeper_of(state)
-    if keeper is None:
-        return
-    held = dict(state.dict)
-    keeper.expect_current()
-    if held.keys() != state.dict.keys():
-        # The values are being written down already, so this cannot go on without what was let go of.
-        raise RightsChanged(f"{type(instance).__name__} has to be read again; read it, then pickle it")
-    keeper.stamp(state)
-    state_dict["info"] = state.info
+    if keeper is not None:
+        held = dict(state.dict)
+        keeper.expect_current()
+        if held.keys() != state.dict.keys():
+            # The values are being written down already, so this cannot go on without what was let go of.
+            raise RightsChanged(f"{type(instance).__name__} has to be read again; read it, then pickle it")
+        keeper.stamp(state)
+    state_dict["info"] = pickled(state)
 
 
 _instrumented = 0

@@ -121,7 +121,8 @@ class CallerEngine(OptionEngine):
         try:
             pooled = self.pool.connect()
             try:
-                lend(pooled, self.lane)
+                # What listeners have left there, which need not be what the pool holds.
+                lend(pooled.dbapi_connection, self.lane)
             except BaseException as error:
                 pooled.invalidate(error if isinstance(error, Exception) else None)
                 raise
@@ -156,7 +157,10 @@ class GatedEngine:
 
     def as_caller(self, caller: Caller) -> Engine:
         """The engine of one caller; for an asynchronous engine, put it into `AsyncEngine`."""
-        return CallerEngine(self._shared, lane=self.lane(caller))
+        lane = self.lane(caller)
+        if lane.engine is None:
+            lane.engine = CallerEngine(self._shared, lane=lane)
+        return lane.engine
 
     def connect(self, caller: Caller) -> Connection:
         """A connection for one caller, for Core."""

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Mapper, Session
 
 from datagate.errors import DatagateError, Refused
 from datagate.frontends.orm.attributes import keeper_of
-from datagate.frontends.orm.masks import STAMP, Stamp, named_masked, shown_masked
+from datagate.frontends.orm.masks import named_masked, shown_masked
 from datagate.frontends.orm.outlook import Outlook
+from datagate.frontends.orm.stamps import Seal, Stamp, leave, stamp_of
 from datagate.gate import Footing
 from datagate.model.caller import Caller
 
@@ -42,13 +43,16 @@ class Leaving(Session):
 
     def _expunge_states(self, states: Any, to_transient: bool = False) -> None:
         self.expect_current()
+        leave(states, self._seal)
         super()._expunge_states(states, to_transient)
 
     def expunge_all(self) -> None:
         """Let all objects go, with what still is to be shown; see `sqlalchemy.orm.Session.expunge_all`."""
-        if self.identity_map.all_states():
+        states = self.identity_map.all_states()
+        if states:
             try:
                 self.expect_current()
+                leave(states, self._seal)
             except DatagateError:
                 # They go all the same, with nothing in them; closing a session must not fail.
                 self._let_go()
@@ -56,19 +60,21 @@ class Leaving(Session):
 
     def stamp(self, state: Any) -> None:
         """Let an object that leaves the session remember what its masks are."""
-        outlook = self.outlook(state.mapper)
-        keys = shown_masked(state.mapper, outlook)
-        values = {key: state.dict[key] for key in keys if key in state.dict and key not in state.committed_state}
-        state.info[STAMP] = Stamp(self.caller, self._footing, named_masked(state.mapper, outlook), values)
+        leave([state], self._seal)
+
+    def _seal(self, mapper: Mapper[Any]) -> Seal:
+        outlook = self.outlook(mapper)
+        return Seal(self.caller, self._footing, named_masked(mapper, outlook), tuple(shown_masked(mapper, outlook)))
 
     def __del__(self) -> None:
         # Objects may outlive a session that nobody closed.
         held = getattr(self, "identity_map", ())
-        for state in held.all_states() if held else ():
-            try:
-                self.stamp(state)
-            except DatagateError:
-                # Nobody can say by now which of it are masks.
+        states = held.all_states() if held else ()
+        try:
+            leave(states, self._seal)
+        except DatagateError:
+            # Nobody can say by now which of it are masks.
+            for state in states:
                 state._expire(state.dict, set())
 
     def _merge(self, state: Any, state_dict: Any, *, load: bool, **kwargs: Any) -> Any:
@@ -78,7 +84,7 @@ class Leaving(Session):
             # It is held by another caller's session still.
             other.expect_current()
             other.stamp(state)
-        stamp: Stamp | None = state.info.get(STAMP)
+        stamp = stamp_of(state)
         outlook = self.outlook(state.mapper)
         unseen = {prop.key for prop in state.mapper.attrs if prop in outlook.hidden} if outlook.hidden else set()
         unseen |= outlook.masked.get(state.mapper, frozenset())
@@ -103,7 +109,7 @@ class Leaving(Session):
 
     def receive(self, state: Any) -> None:
         """What was read by another, or at another time, is none of this caller's; what the application set stays."""
-        stamp: Stamp | None = state.info.get(STAMP)
+        stamp = stamp_of(state)
         if not self._read_alike(stamp):
             _read_again(state, stamp)
 

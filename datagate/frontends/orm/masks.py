@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BindParameter, ClauseElement, inspect
@@ -12,25 +11,13 @@ from sqlalchemy.sql import visitors
 
 from datagate.errors import Refused
 from datagate.frontends.orm.outlook import Outlook
-from datagate.gate import Footing
-from datagate.model.caller import Caller
+from datagate.frontends.orm.stamps import stamp_of
 
-STAMP = "datagate"
 _SMALL_INTEGERS = range(-5, 257)
 # A text that has a mask of this length in it was made of it; shorter ones occur by chance.
 _LONG_TEXT = 6
 # With more texts than this, the parts of a text are looked up rather than each text looked for in it.
 _FEW = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What an object that left its session keeps: for whom it was read, when, and the masks that it shows."""
-
-    caller: Caller
-    footing: Footing | None
-    masked: frozenset[str]
-    values: Mapping[str, object]
 
 
 class Masks:
@@ -124,7 +111,7 @@ def check_flush(
             raise Refused(f"{prop} shows this caller a mask, so he may not write it")
         if prop in outlook.hidden:
             raise Refused(f"{prop} is a column that this caller does not see, so he may not write it")
-        stamp = state.info.get(STAMP) if state.key is None else None
+        stamp = stamp_of(state) if state.key is None else None
         source = masks.source(value)
         if stamp is not None and _is_telling(value) and stamp.values.get(prop.key) is value:
             source = str(prop)

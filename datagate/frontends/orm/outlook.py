@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeGuard
 
-from sqlalchemy import Column, ColumnElement, Table
+from sqlalchemy import Column, ColumnElement, Engine, Table
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, configure_mappers, registry
@@ -44,25 +44,29 @@ class Lane:
 
     Attributes:
         gate_session: The way.
-        known: The footing as it was last asked; older than everything that is read from now on.
+        engine: The caller's engine, once there is one.
     """
 
     def __init__(self, gate_session: GateSession, gate: Gate) -> None:
         self.gate_session = gate_session
         self.gate = gate
-        self.known: Footing | None = None
+        self.engine: Engine | None = None
         self._mark: object = None
+        self._told_of: object = None
+        self._told: Footing | None = None
         self._outlooks: dict[tuple[registry, int], Outlook] = {}
         self._sights: dict[Table, Sight | None] = {}
 
     def footing(self) -> Footing:
         """What the caller's sight stands on by now."""
-        self.known = self.gate_session.footing()
-        return self.known
+        return self.gate_session.footing()
 
     def told(self) -> Footing | None:
         """What statements stand on now, if they tell by themselves when that changes; asks nothing."""
-        return told(self.gate_session.rights_mark())
+        mark = self.gate_session.rights_mark()
+        if mark is not self._told_of:
+            self._told_of, self._told = mark, told(mark)
+        return self._told
 
     def stirs(self) -> int:
         """Grows soon after anything changed; costs no question."""

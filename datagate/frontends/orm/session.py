@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, Self
 from weakref import ref
 
-from sqlalchemy import ChunkedIteratorResult, Connection, Engine, event, inspect
+from sqlalchemy import ChunkedIteratorResult, Connection, Delete, Engine, Table, Update, event, inspect
 from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import InstrumentedAttribute
@@ -25,14 +25,13 @@ from datagate.frontends.orm.engine import CallerEngine, GatedEngine
 from datagate.frontends.orm.hiding import hide
 from datagate.frontends.orm.leaving import Leaving
 from datagate.frontends.orm.masks import (
-    STAMP,
     Masks,
-    Stamp,
     check_flush,
     named_masked,
     shown_masked,
 )
 from datagate.frontends.orm.outlook import Lane, Outlook
+from datagate.frontends.orm.stamps import stamp_of
 from datagate.gate import Footing
 from datagate.model.caller import Caller
 
@@ -116,6 +115,15 @@ class GatedSession(Leaving):
             raise InterfaceError("a gated session takes no bind that does not pass the gate for its caller")
         return engine
 
+    @property
+    def connection_callable(self) -> None:
+        """None: flushes use the session's own connection; InterfaceError where another is set."""
+        return
+
+    @connection_callable.setter
+    def connection_callable(self, _callable: object) -> None:
+        raise InterfaceError("a gated session flushes by its own connection only")
+
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
         """The caller's engine or connection; InterfaceError for any other that was asked for or set."""
         found = super().get_bind(*args, **kwargs)
@@ -131,6 +139,8 @@ class GatedSession(Leaving):
     def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
         """What execute, scalars, get, refresh and every loader come down to."""
         subject = _subject(statement)
+        if subject is not None and isinstance(statement, Update | Delete):
+            kwargs["execution_options"] = self._following(statement, subject, *args, **kwargs)
         reads = subject is not None and (statement.is_select or statement.is_from_statement)
         told = self._lane.told() if reads else None
         if told is not None:
@@ -150,6 +160,19 @@ class GatedSession(Leaving):
         if isinstance(found, ChunkedIteratorResult):
             self._follow(found)
         return found
+
+    def _following(self, statement: Any, subject: Mapper[Any], params: Any = None, **kwargs: Any) -> Any:
+        """Options of an UPDATE or DELETE: where it may pass over rows that are seen, the database says which it met."""
+        options = kwargs.get("execution_options") or {}
+        asked = {**self.execution_options, **statement._execution_options, **options}.get("synchronize_session", "auto")
+        tables = [table for table in subject.tables if isinstance(table, Table)]
+        sights = [self._lane.sight(table) for table in tables]
+        if asked not in ("auto", "evaluate") or isinstance(params, list) or None in sights:
+            return options
+        keys = {each.name for each in subject.primary_key}
+        if all(each.writes_all or not keys <= each.columns for each in sights if each is not None):
+            return options
+        return {**options, "synchronize_session": "fetch"}
 
     def _follow(self, found: ChunkedIteratorResult[Any]) -> None:
         """Let go of what is loaded from rows that were read before a change which the session has noticed since."""
@@ -202,7 +225,7 @@ class GatedSession(Leaving):
         self._stands(asked_at)
 
     def _stand_on(self, footing: Footing | None) -> None:
-        if footing != self._footing:
+        if footing is not self._footing and footing != self._footing:
             if self._footing is not None:
                 self._let_go()
             self._footing = footing
@@ -262,7 +285,7 @@ class GatedSession(Leaving):
             self._known_masks = None
 
     def _get_impl(self, *args: Any, **kwargs: Any) -> Any:
-        if self.identity_map.all_states():
+        if len(self.identity_map):
             self.expect_current()
         return super()._get_impl(*args, **kwargs)
 
@@ -296,11 +319,6 @@ def _is_as_read(state: Any, key: str) -> bool:
     return key in state.manager and key not in state.committed_state
 
 
-@event.listens_for(GatedSession, "persistent_to_detached")
-def _stamp(session: GatedSession, instance: object) -> None:
-    session.stamp(inspect(instance))
-
-
 @event.listens_for(GatedSession, "detached_to_persistent")
 def _read_anew(session: GatedSession, instance: object) -> None:
     """What was read by another, or at another time, is none of this caller's; what the application set stays."""
@@ -316,5 +334,5 @@ def masked_columns(instance: object) -> frozenset[str]:
     session = state.session
     if isinstance(session, GatedSession):
         return named_masked(state.mapper, session.outlook(state.mapper))
-    stamp: Stamp | None = state.info.get(STAMP)
+    stamp = stamp_of(state)
     return stamp.masked if stamp is not None else frozenset()

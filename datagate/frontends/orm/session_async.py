@@ -25,6 +25,8 @@ class AsyncGatedSession(AsyncSession):
     def __init__(self, bind: GatedEngine, *, caller: Caller, **options: Any) -> None:
         if not isinstance(bind, GatedEngine):
             raise InterfaceError("a gated session needs a bind made by gate_engine(async_engine, gate)")
+        if not issubclass(options.get("sync_session_class", GatedSession), GatedSession):
+            raise InterfaceError("sync_session_class must be a subclass of GatedSession")
         self._gated = bind
         self._options = options
         super().__init__(bind=bind.async_engine(caller), caller=caller, **options)
