@@ -52,6 +52,11 @@ class ReadStatement:
     dropped: tuple[str, ...] = ()
     discards: str = ""
 
+    @property
+    def gives_up(self) -> bool:
+        """Whether it is ROLLBACK, for which nobody needs a right."""
+        return self.kind is StatementKind.SESSION and self.canonical.startswith("ROLLBACK")
+
 
 SETTINGS = frozenset(
     {

@@ -22,7 +22,7 @@ from datagate.frontends.gateway.hearer import Hearer
 from datagate.frontends.gateway.limits import Meter
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.patience import State
-from datagate.frontends.gateway.pins import changes_settings, forgotten, pins
+from datagate.frontends.gateway.pins import changes_settings, forgotten, pins, turn_of
 from datagate.frontends.gateway.plans import Plan, Values
 from datagate.frontends.gateway.pool import Pool
 from datagate.frontends.gateway.prepared import Portal, Prepared
@@ -101,6 +101,8 @@ class Speech(Hearer):
         # What literals are read by: a profile, or a number of its own for each time that the session changed something.
         self.read_by: object = tuple(profile.items())
         self.read_by_settled = True
+        # Whether what was sent may turn who is calling into another once it is done.
+        self.unsettled = False
         self._holder = ""
         self._current: tuple[int, Any] | None = None
         self._decision: Decision | Local | Several | None = None
@@ -176,6 +178,7 @@ class Speech(Hearer):
             else:
                 self._note(statement)
                 self._send_unnamed(text, statement, run, described=False)
+        self.unsettled = self.unsettled or self.way.wishes.uncommitted
         self.send_sync()
 
     def key_of(self, prepared: Prepared, sendable: Sendable) -> Key:
@@ -281,6 +284,7 @@ class Speech(Hearer):
             self._sync()
 
     def _sync(self) -> None:
+        self.unsettled = self.unsettled or self.way.wishes.uncommitted
         if self.phase is Phase.SKIPPING:
             self.phase = Phase.READY
         if self.upstream is None:
@@ -293,6 +297,8 @@ class Speech(Hearer):
         if pins(sendable):
             self.pinned = True
             self.forgotten = {**self.forgotten, **forgotten(sendable, self.profile)}
+        if self.way.wishes.uncommitted and turn_of(sendable) is not None:
+            self.unsettled = True
         if changes_settings(sendable):
             self.read_by, self.read_by_settled = next(SETTINGS), False
 
