@@ -11,6 +11,7 @@ from weakref import ref
 from datagate.audit import AuditRecord, Completion
 from datagate.backends.postgres.backend import carry
 from datagate.backends.postgres.depth import deeply
+from datagate.backends.postgres.positions import position_of
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
 from datagate.backends.postgres.wrappers import WrapperKind
 from datagate.decision.filters import consent_purposes
@@ -178,6 +179,8 @@ class GateSession(Cursors):
             # Each of them will be asked for, and recorded, by itself.
             raise
         except DatagateError as error:
+            if isinstance(error, UndefinedRelation) and error.relation is not None and error.position is None:
+                error.position = position_of(text, *error.relation)
             self._record(asked or text, decisions=(), reason=reason_of(error))
             raise
         record = self._record(asked or text, decisions=explained.decisions, reason=None, ahead=ahead)

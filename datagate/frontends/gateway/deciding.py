@@ -82,7 +82,7 @@ class Deciding(Speech):
                 if wait is not None:
                     return wait
                 if kind == QUERY and isinstance(self._decision, SeveralStatements) and self._decision.texts:
-                    return self._decide_several(self._decision.texts)
+                    return self._decide_several(text, self._decision.texts)
                 if isinstance(self._decision, SeveralStatements) and not self._decision.texts:
                     self._decision = None  # nothing but a comment, by which some ask whether the server lives
                 if isinstance(self._decision, DatagateError):
@@ -166,21 +166,23 @@ class Deciding(Speech):
         self._decision = await self.way.decide_elsewhere(text, assuming=assuming)
         self._run = self.way.run
 
-    async def _decide_several(self, texts: Sequence[str]) -> None:
+    async def _decide_several(self, whole: str, texts: Sequence[str]) -> None:
         """Admit all statements of a text before the first is sent; one that is refused refuses all."""
         await self.quiet()
         before = self.way.wishes.standing
-        decided = await self._decided_several(texts)
+        decided = await self._decided_several(whole, texts)
         if isinstance(decided, DatagateError) and self.way.wishes.standing is not before:
             self.way.wishes.standing = before
             self.way.turn()
         self._decision = decided
 
-    async def _decided_several(self, texts: Sequence[str]) -> Several | DatagateError:
+    async def _decided_several(self, whole: str, texts: Sequence[str]) -> Several | DatagateError:
         """Who is calling changes as the statements say, as if each before had been done by then."""
         statements: list[tuple[str, Sendable | bytes, Run | None]] = []
         turns = frozenset((Turn.BEGINS,)) if self.relay.status != backend.IDLE else frozenset[Turn]()
+        begin = 0
         for text in texts:
+            begin = whole.index(text, begin)
             local = read_local(text)
             found = local.checked(self.way) if local is not None else None
             if isinstance(found, Local):
@@ -192,6 +194,8 @@ class Deciding(Speech):
                 statements.append((text, described + found.run(self.way, in_block=Turn.BEGINS in turns), None))
                 continue
             decision = found or await self.way.decide_elsewhere(text, assuming=True)
+            if isinstance(decision, DatagateError) and decision.position is not None:
+                decision.position += begin
             if not isinstance(decision, Sendable) or decision.own:
                 missing = ProgrammingError("there is no parameter $1", sqlstate="42P02")
                 return decision if isinstance(decision, DatagateError) else missing

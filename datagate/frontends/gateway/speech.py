@@ -40,6 +40,8 @@ ABORTED = ProgrammingError(
 )
 POISON_PORTAL = b"refused by datagate"
 SETTINGS = count(1)
+_AT_ONCE = frozenset((frontend.QUERY, frontend.FUNCTION_CALL))
+"""Messages after which the client hears that the server is ready, without a Sync."""
 _NO_PARAMETERS = frontend.Bind(b"", b"", (), (), b"\0\0")
 _DESCRIBE_UNNAMED = frontend.describe(frontend.PORTAL, b"")
 _EXECUTE_UNNAMED = frontend.execute(b"", 0)
@@ -274,13 +276,13 @@ class Speech(Hearer):
         self._decision = self._planned = None
         if self.upstream is None:
             self.line.write(told)
-            if kind != frontend.QUERY:
+            if kind not in _AT_ONCE:
                 self.phase = Phase.SKIPPING
                 return
         else:
             self._out.append(frontend.execute(POISON_PORTAL, 0))
             self.relay.expect(Expectation(Step.POISON, say=told))
-        if kind == frontend.QUERY:
+        if kind in _AT_ONCE:
             self._sync()
 
     def _sync(self) -> None:
