@@ -128,9 +128,10 @@ class StatementSyntaxError(ProgrammingError):
 
 
 class UndefinedRelation(ProgrammingError):
-    """No such relation for this caller: it does not exist, or is denied."""
+    """No such relation for this caller: it does not exist, or is denied. ``relation``: as the caller spelled it."""
 
     sqlstate = "42P01"
+    relation: tuple[str | None, str] | None = None
 
 
 class UndefinedColumn(ProgrammingError):

@@ -70,9 +70,12 @@ class Cursors:
         self._kept.open(cursor, self.pledge())
 
     def inherit(self, former: Cursors) -> None:
-        """Hold the cursors that are open on the connection to what they pledged when a former session declared them."""
-        self._kept.cursors.update(former._kept.cursors)
-        self._kept.past.update(former._kept.past)
+        """Take over what a former session keeps on the same connection.
+
+        Cursors are held to what they pledged when that session declared them, what was prepared is decided anew, and
+        temporary tables exist for the caller alone who made them.
+        """
+        self._kept = former._kept
 
     def failed(self) -> None:
         """Note that the server failed a statement, which might have been one that closes or opens a cursor."""

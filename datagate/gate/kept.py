@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from datagate.backends.postgres.prepared import Prepared
 from datagate.backends.postgres.statements import ReadStatement
-from datagate.errors import ProgrammingError
+from datagate.errors import ProgrammingError, UndefinedRelation
 from datagate.gate.watched import Pledge
+from datagate.model.caller import Caller
+from datagate.sql.inventory import undefined_relation
 
 
 @dataclass(slots=True)
@@ -15,12 +17,13 @@ class Kept:
     """The things by name; the server's own stand behind each.
 
     ``past``: what cursors that were closed or opened anew stood for before, should the server have failed to do so.
+    ``temporary``: tables, by whom they were made: they hold the rows that this caller saw.
     """
 
     prepared: dict[str, Prepared] = field(default_factory=dict)
     cursors: dict[str, Pledge] = field(default_factory=dict)
     past: dict[str, Pledge] = field(default_factory=dict)
-    temporary: set[str] = field(default_factory=set)
+    temporary: dict[str, Caller] = field(default_factory=dict)
 
     def prepare(self, name: str, prepared: Prepared) -> None:
         """Keep a query; ProgrammingError (42P05) where there is one of that name."""
@@ -35,6 +38,20 @@ class Kept:
         if found is None:
             raise ProgrammingError(f'prepared statement "{name}" does not exist', sqlstate="26000")
         return found.with_arguments(name, statement.arguments)
+
+    def tables(self, caller: Caller) -> frozenset[str]:
+        """The temporary tables that exist for a caller."""
+        return frozenset(name for name, maker in self.temporary.items() if maker == caller)
+
+    def told(self, error: UndefinedRelation) -> UndefinedRelation:
+        """The error, or a clearer one where what is missing is a temporary table that the session made otherwise."""
+        for name in self.temporary:
+            if error.message in (undefined_relation(None, name).message, undefined_relation("pg_temp", name).message):
+                made = f'temporary table "{name}" holds what was seen for another purpose or under another mandate'
+                clearer = UndefinedRelation(f"{made}; SET that again to read it, or DROP it")
+                clearer.audit_reason = error.audit_reason
+                return clearer
+        return error
 
     def open(self, cursor: str, pledge: Pledge) -> None:
         """Note what a cursor's rows are decided by."""
@@ -58,7 +75,8 @@ class Kept:
             _drop(self.cursors, statement.cursor)
         if statement.prepared is not None:
             _drop(self.prepared, statement.prepared)
-        self.temporary.difference_update(statement.dropped)
+        for dropped in statement.dropped:
+            self.temporary.pop(dropped, None)
         if statement.discards in ("DISCARD_ALL", "DISCARD_TEMP"):
             self.temporary.clear()
         if statement.discards == "DISCARD_ALL":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,8 @@ from datagate.stores.store import StateStore
 
 UNIDENTIFIED = Caller.of("(nobody)")
 """In whose name a refused token is recorded."""
+
+_PLAIN = re.compile("[a-z_][a-z0-9_]*")
 
 
 class Gate(Shared):
@@ -185,7 +188,9 @@ class Gate(Shared):
         """
         # Where it is not listed, PostgreSQL looks for types among the session's temporary tables before anywhere else
         # (manual, 20.11.1): CREATE TEMP TABLE text would give ``::text`` another meaning.
-        searched = [quote(schema) for schema in self.catalog.search_path if schema != "pg_catalog"]
+        # Spelled as people do: some clients read what SHOW says.
+        schemas = (schema for schema in self.catalog.search_path if schema != "pg_catalog")
+        searched = [schema if _PLAIN.fullmatch(schema) else quote(schema) for schema in schemas]
         path = ", ".join([*searched, "pg_temp"])
         return (
             ("search_path", path),

@@ -11,6 +11,7 @@ from weakref import ref
 from datagate.audit import AuditRecord, Completion
 from datagate.backends.postgres.backend import carry
 from datagate.backends.postgres.depth import deeply
+from datagate.backends.postgres.positions import position_of
 from datagate.backends.postgres.statements import ReadStatement, StatementKind
 from datagate.backends.postgres.wrappers import WrapperKind
 from datagate.decision.filters import consent_purposes
@@ -105,6 +106,10 @@ class GateSession(Cursors):
         out._id, out._held, out._used = self._id, self._held, self._used
         return out
 
+    def has_prepared(self, name: str) -> bool:
+        """Whether PREPARE named a query so."""
+        return name in self._kept.prepared
+
     @property
     def caller(self) -> Caller:
         """Whose way it is."""
@@ -174,6 +179,8 @@ class GateSession(Cursors):
             # Each of them will be asked for, and recorded, by itself.
             raise
         except DatagateError as error:
+            if isinstance(error, UndefinedRelation) and error.relation is not None and error.position is None:
+                error.position = position_of(text, *error.relation)
             self._record(asked or text, decisions=(), reason=reason_of(error))
             raise
         record = self._record(asked or text, decisions=explained.decisions, reason=None, ahead=ahead)
@@ -311,7 +318,7 @@ class GateSession(Cursors):
             # What such a statement sends does not check by itself that the facts are in force.
             self.refresh()
         rights = self._current_rights()
-        if rights.standing is not None:
+        if rights.standing is not None and not statement.gives_up:
             refusal = Refused(rights.told)
             refusal.audit_reason = f"{rights.standing.reason.value}: {rights.standing.detail}"
             raise refusal
@@ -355,7 +362,7 @@ class GateSession(Cursors):
         self, text: str, statement: ReadStatement, rights: Rights, *, assuming: bool
     ) -> tuple[Road, tuple[Decision, ...]]:
         """The rewriting for this caller: shared with callers of the same shapes, or made and verified now."""
-        temporary = frozenset(self._kept.temporary)
+        temporary = self._kept.tables(self._caller)
         owners = self._shared.owners(text) if not temporary else None
         if owners is not None:
             decisions = tuple(rights.decision(*owner) for owner in owners)
@@ -367,7 +374,7 @@ class GateSession(Cursors):
             road = Road(carry(text, statement, walk.around(), self._shared.functions, walk.views, assuming=assuming))
         except UndefinedRelation as error:
             error.audit_reason = walk.denied or error.message
-            raise
+            raise self._kept.told(error) from None
         decisions = tuple(rights.decision(*owner) for owner in walk.owners)
         if not temporary:  # what names mean to this session alone is shared with nobody
             self._shared.keep_road(text, tuple(walk.owners), (text, assuming, *(d.shape for d in decisions)), road)

@@ -40,7 +40,7 @@ def explain_wrapper(wrapper: Wrapper, rights: Rights, kept: Kept, explain: Expla
     if wrapper.takes_parameters:
         if wrapper.kind is not WrapperKind.DECLARE:
             # A cursor is noted by the session, with what each FETCH from it is held to.
-            kept.temporary.add(wrapper.name)
+            kept.temporary[wrapper.name] = rights.caller
         return _as(explained, put_together(wrapper, admitted.text), admitted.parameters, admitted)
     if admitted.caller_parameters:
         raise UnsupportedConstruct(f"{wrapper.kind.value} with parameters; write the values into the query")

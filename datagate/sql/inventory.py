@@ -71,7 +71,9 @@ def _keep_temporary(table: exp.Table) -> None:
 def undefined_relation(schema: str | None, name: str) -> UndefinedRelation:
     """The one message for a relation that does not exist and for one that is denied."""
     spelled = f"{schema}.{name}" if schema else name
-    return UndefinedRelation(f'relation "{spelled}" does not exist')
+    error = UndefinedRelation(f'relation "{spelled}" does not exist')
+    error.relation = schema, name
+    return error
 
 
 def _tables(node: exp.Expression, ctes: frozenset[str]) -> Iterator[tuple[exp.Table, frozenset[str]]]:

@@ -173,6 +173,8 @@ def test_functions_in_pg_type_have_names(analyst: Analyst) -> None:
     shown = "SELECT typreceive, typreceive::text FROM pg_type WHERE typname = 'bool'"
     assert analyst.ask(shown) == [("boolrecv", "boolrecv")]
     assert analyst.ask("SELECT count(*) FROM pg_type WHERE typinput = 'array_in'::regproc")[0][0] > 0
+    signed = "SELECT count(*) FROM pg_type WHERE typinput = 'array_in(cstring,oid,integer)'::regprocedure"
+    assert analyst.ask(signed)[0][0] > 0
 
 
 def test_one_sees_only_ones_own_activity(analyst: Analyst) -> None:

@@ -28,6 +28,7 @@ _NAMES = {*(name for name, _ in CALLS), *NAMED_CASTS, *FUNCTION_COLUMNS, "tableo
 _MENTIONS = re.compile("|".join(sorted(_NAMES)), re.IGNORECASE)
 _OID_TYPES = frozenset({"oid", "int4", "int8", "int2", *NAMED_CASTS})
 _TEXTS = frozenset({"text", "name", "varchar"})
+_SIGNATURE = re.compile(r"((?:pg_catalog\.)?[a-z_][a-z0-9_]*)\([a-z0-9_, ]*\)")
 _NAME_PART = re.compile(r'"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)')
 
 
@@ -136,6 +137,8 @@ class _Speller:
             return node
         if names[-1] in _TEXTS and (column := _function_column(argument)) is not None:
             return self._replaced(_filled(column, [argument]))
+        if names[-1] == "regprocedure":
+            return self._procedure(node)
         if names[-1] not in NAMED_CASTS:
             return node
         bounds = cast["typeName"].get("arrayBounds")
@@ -149,6 +152,18 @@ class _Speller:
         if "A_Const" in argument or _is_oid(argument):
             return node
         return self._replaced(_filled(named_cast(names[-1]), [argument]))
+
+    def _procedure(self, node: Tree) -> Tree:
+        """``'array_in(cstring,oid,integer)'::regprocedure``, which Rails asks for, by its name: there is one of it."""
+        literal = node["TypeCast"]["arg"].get("A_Const", {}).get("sval", {}).get("sval", "")
+        found = _SIGNATURE.fullmatch(literal)
+        if found is None:
+            return node
+        cast = {
+            "arg": {"A_Const": {"sval": {"sval": found[1]}}},
+            "typeName": {"names": [_string("regproc")], "typemod": -1},
+        }
+        return self._replaced({"TypeCast": cast})
 
     def _literal(self, node: Tree, type_: str, literal: str) -> Tree:
         """A name in a literal: the engine's own look-up stands where it is known to find what the caller sees."""

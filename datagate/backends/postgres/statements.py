@@ -52,6 +52,11 @@ class ReadStatement:
     dropped: tuple[str, ...] = ()
     discards: str = ""
 
+    @property
+    def gives_up(self) -> bool:
+        """Whether it is ROLLBACK, for which nobody needs a right."""
+        return self.kind is StatementKind.SESSION and self.canonical.startswith("ROLLBACK")
+
 
 SETTINGS = frozenset(
     {
@@ -64,6 +69,11 @@ SETTINGS = frozenset(
     }
 )  # fmt: skip
 """Settings that a caller may change: none of them changes what a name, an operator or a literal means."""
+
+KEPT_SETTINGS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {"standard_conforming_strings": frozenset({"on", "true", "yes", "1"})}
+)
+"""Settings that stay as they are, and their values: many clients set them to just that at their start."""
 
 # A POSIX specification names its own abbreviation, and from PostgreSQL 18 on it counts before zones' names: policies
 # may name zones as Area/City, which no value without a digit can take away.
@@ -231,6 +241,8 @@ def _check_set(body: Tree) -> None:
         return
     if body["kind"] == "VAR_RESET_ALL":
         return
+    if body["kind"] == "VAR_SET_VALUE" and _value(body) in KEPT_SETTINGS.get(name, ()):
+        return
     raise Refused(f"setting {name or 'ALL'} may not be changed through the gate")
 
 
@@ -241,7 +253,8 @@ def _writes_within(select: Tree) -> bool:
 
 def _value(body: Tree) -> str:
     (value,) = body["args"] if len(body.get("args", ())) == 1 else ({},)
-    text: str = value.get("A_Const", {}).get("sval", {}).get("sval", "")
+    constant = value.get("A_Const", {})
+    text: str = constant.get("sval", {}).get("sval", "") or str(constant.get("ival", {}).get("ival", ""))
     return text.lower()
 
 

@@ -61,6 +61,9 @@ class Again:
         steps = [each.step for each in relay.expected]
         if self.wanted or self._under_way != 1 or relay.rows_seen or not steps or steps[-1] is not Step.SYNC:
             return False
+        if self._conversation.way.wishes.uncommitted:
+            # What was SET in this transaction would be gone with it.
+            return False
         repeated = _SIMPLE if self._text is not None else _REPEATED
         if not repeated.issuperset(steps[:-1]) or head.step not in (Step.BIND, Step.EXECUTE):
             return False

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from datagate.backends.postgres.statements import SETTINGS, check_zone
+from datagate.backends.postgres.statements import KEPT_SETTINGS, SETTINGS, check_zone
 from datagate.errors import (
     DatagateError,
     InternalError,
@@ -369,6 +369,8 @@ def profile_of(parameters: Mapping[str, str]) -> Profile:
     for name, value in parameters.items():
         lower = name.lower()
         if lower in _ABOUT_THE_CONNECTION or lower.startswith("datagate."):
+            continue
+        if value.lower() in KEPT_SETTINGS.get(lower, ()):
             continue
         if lower not in SETTINGS:
             raise Refused(f"setting {name} may not be changed through the gate")

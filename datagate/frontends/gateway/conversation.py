@@ -18,13 +18,13 @@ from datagate.errors import (
 from datagate.frontends.gateway import answers
 from datagate.frontends.gateway.deciding import decoded
 from datagate.frontends.gateway.local import Local
-from datagate.frontends.gateway.prepared import Portal, Prepared, no_portal, no_statement, shown_name
+from datagate.frontends.gateway.prepared import Portal, Prepared, no_portal, shown_name
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.phases import Phase, Verdict, judge
 from datagate.frontends.gateway.quick import Quick
 from datagate.frontends.gateway.relay import Expectation, Step
 from datagate.frontends.gateway.sending import BLANK, Sendable
-from datagate.frontends.gateway.speech import Several
+from datagate.frontends.gateway.speech import ABORTED, Several
 from datagate.frontends.gateway.way import Decision
 
 QUERY, PARSE, BIND, DESCRIBE = frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.DESCRIBE
@@ -133,6 +133,7 @@ class Conversation(Quick):
             self.relay.expect(Expectation(Step.SIMPLE))
         else:
             self.statements.pop(b"", None)
+            self._forget_wishes(decision)
             self.begins(text, decision)
             if planned is not None:
                 self.send_planned(text, *planned, run)
@@ -173,7 +174,7 @@ class Conversation(Quick):
         decision, prepared = self._taken(), self.statements.get(message.statement)
         pledged, self._pledged = self._pledged, False
         if prepared is None:
-            fault: DatagateError = no_statement(message.statement)
+            fault: DatagateError = self._no_statement(message.statement)
             self._refuse(BIND, fault)
         elif isinstance(decision, DatagateError):
             self._refuse(BIND, decision)
@@ -202,7 +203,7 @@ class Conversation(Quick):
             return
         prepared = self.statements.get(message.name)
         if prepared is None:
-            self._refuse(DESCRIBE, no_statement(message.name))
+            self._refuse(DESCRIBE, self._no_statement(message.name))
         elif isinstance(prepared.statement, Local):
             self._say(backend.parameter_description(()) + prepared.statement.description(b"\0\0"))
         else:
@@ -225,6 +226,7 @@ class Conversation(Quick):
             self._run_local(portal.statement)
         else:
             portal.held = False
+            self._forget_wishes(portal.statement)
             self._note(portal.statement)
             self.begins(None, portal.statement)
             self.send_execute(message.portal, message.rows, portal)
@@ -256,10 +258,20 @@ class Conversation(Quick):
     # Answers of our own.
 
     def _run_local(self, local: Local, *, described: bool = False) -> None:
+        if self.relay.status == backend.FAILED:
+            self._refuse(EXECUTE, ABORTED)
+            return
         try:
-            answer = local.run(self.way)
+            answer = local.run(self.way, in_block=self.relay.status != backend.IDLE)
         except DatagateError as error:
             self._refuse(EXECUTE, error)
             return
         self.tables.forget()
-        self._say((local.description(b"") if described and local.value is None else b"") + answer)
+        self._say((local.description(b"") if described and local.column is not None else b"") + answer)
+
+    def _forget_wishes(self, sendable: Sendable) -> None:
+        """RESET ALL and DISCARD ALL are about who is calling, too."""
+        if self._forgets_wishes(sendable) and self.relay.status != backend.FAILED:
+            self.way.forget_wishes()
+            self.tables.forget()
+            self.unsettled = True

@@ -10,37 +10,71 @@ from typing import Any
 from datagate.backends.postgres.engine import is_blank
 from datagate.errors import (
     DatagateError,
+    NotSupportedError,
     OperationalError,
     ProgrammingError,
     SeveralStatements,
 )
 from datagate.frontends.gateway import answers
-from datagate.frontends.gateway.local import Local, read_local
+from datagate.frontends.gateway.local import Local, may_be_local, read_local
+from datagate.frontends.gateway.pins import Turn, resets_all, turn_of
 from datagate.frontends.gateway.plans import Asked
 from datagate.frontends.gateway.pool import asked
-from datagate.frontends.gateway.prepared import Portal, Told, no_portal, shown_name
+from datagate.frontends.gateway.prepared import Portal, Told, executed, no_portal, no_statement, shown_name
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.phases import Phase
 from datagate.frontends.gateway.relay import Expectation, Step
 from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import Sendable
-from datagate.frontends.gateway.speech import Several, Speech
+from datagate.frontends.gateway.speech import ABORTED, Several, Speech
 from datagate.frontends.gateway.upstream import Upstream, profile_change
 
 QUERY, PARSE, BIND, DESCRIBE = frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.DESCRIBE
 EXECUTE = frontend.EXECUTE
+_EXECUTE = re.compile(r'\s*EXECUTE\s+(?:"([^"]+)"|(\w+))', re.IGNORECASE)
 _DEALLOCATE = re.compile(r'\s*DEALLOCATE\s+(?:PREPARE\s+)?(?:"([^"]+)"|(\w+))\s*;?\s*', re.IGNORECASE)
+_SINGLY = NotSupportedError(
+    "SET of who is calling, in one text with what ends a transaction before or amid; send them singly"
+)
 
 
 class Deciding(Speech):
     """Gets for each message what it needs."""
 
+    async def quiet(self) -> None:
+        """Wait until all that was sent is answered, so that it is known how it ended."""
+        raise NotImplementedError
+
     def _needs(self, kind: int, message: Any) -> Coroutine[Any, Any, None] | None:
         """What has to be waited for; None where all is there."""
+        if self.unsettled and kind in (QUERY, PARSE, BIND, EXECUTE):
+            if self.relay.expected:
+                return self.quiet()
+            self.unsettled = False
+        wait = self._needs_its_own(kind, message)
+        if wait is None and self.relay.expected and self._is_about_the_caller(kind, message):
+            return self.quiet()
+        return wait
+
+    def _is_about_the_caller(self, kind: int, message: Any) -> bool:
+        """Whether it sets or shows who is calling: then it must be known how all before it ended."""
+        if kind == QUERY:
+            statement: object = self._decision
+        elif kind == EXECUTE and (portal := self.portals.get(message.portal)) is not None:
+            statement = portal.statement
+        else:
+            return False
+        return isinstance(statement, Local) or self._forgets_wishes(statement)
+
+    def _forgets_wishes(self, statement: object) -> bool:
+        """Whether RESET ALL or DISCARD ALL takes away what was SET of who is calling."""
+        return isinstance(statement, Sendable) and self.way.wishes.changed and resets_all(statement)
+
+    def _needs_its_own(self, kind: int, message: Any) -> Coroutine[Any, Any, None] | None:
         if kind in (QUERY, PARSE):
             text = decoded(message if kind == QUERY else message.text)
             if text is not None and not is_blank(text):
-                if kind == QUERY and self._decision is None and self.read_by_settled:
+                if kind == QUERY and self._decision is None and self.read_by_settled and not may_be_local(text):
                     planning = self._needs_plan(message, text)
                     if planning is not None:
                         return planning
@@ -48,7 +82,7 @@ class Deciding(Speech):
                 if wait is not None:
                     return wait
                 if kind == QUERY and isinstance(self._decision, SeveralStatements) and self._decision.texts:
-                    return self._decide_several(self._decision.texts)
+                    return self._decide_several(text, self._decision.texts)
                 if isinstance(self._decision, SeveralStatements) and not self._decision.texts:
                     self._decision = None  # nothing but a comment, by which some ask whether the server lives
                 if isinstance(self._decision, DatagateError):
@@ -82,6 +116,11 @@ class Deciding(Speech):
         if local is not None:
             self._decision = local.checked(self.way)
             return None
+        try:
+            text = self._executed(text)
+        except DatagateError as error:
+            self._decision = error
+            return None
         if not self.way.knows(text, assuming=assuming):
             return self._decide_elsewhere(text, assuming=assuming)
         self._decision, self._run = self.way.decide(text, assuming=assuming), self.way.run
@@ -108,6 +147,17 @@ class Deciding(Speech):
         self._run = self.way.run
         self._planned = (plan, asked.values) if plan is not None else None
 
+    def _no_statement(self, name: bytes) -> DatagateError:
+        return no_statement(name, by_sql=self.way.has_prepared(shown_name(name)))
+
+    def _executed(self, text: str) -> str:
+        """The text, or what it means where it is EXECUTE of what the protocol prepared; DatagateError as `executed`."""
+        found = _EXECUTE.match(text)
+        prepared = self.statements.get((found[1] or found[2].lower()).encode()) if found is not None else None
+        if prepared is None or not isinstance(prepared.statement, Sendable):
+            return text
+        return executed(prepared, text)
+
     def _forgotten(self, name: str) -> bool:
         found = self.statements.pop(name.encode(), None)
         return found is not None
@@ -116,23 +166,47 @@ class Deciding(Speech):
         self._decision = await self.way.decide_elsewhere(text, assuming=assuming)
         self._run = self.way.run
 
-    async def _decide_several(self, texts: Sequence[str]) -> None:
+    async def _decide_several(self, whole: str, texts: Sequence[str]) -> None:
         """Admit all statements of a text before the first is sent; one that is refused refuses all."""
+        await self.quiet()
+        before = self.way.wishes.standing
+        decided = await self._decided_several(whole, texts)
+        if isinstance(decided, DatagateError) and self.way.wishes.standing is not before:
+            self.way.wishes.standing = before
+            self.way.turn()
+        self._decision = decided
+
+    async def _decided_several(self, whole: str, texts: Sequence[str]) -> Several | DatagateError:
+        """Who is calling changes as the statements say, as if each before had been done by then."""
         statements: list[tuple[str, Sendable | bytes, Run | None]] = []
+        turns = frozenset((Turn.BEGINS,)) if self.relay.status != backend.IDLE else frozenset[Turn]()
+        begin = 0
         for text in texts:
+            begin = whole.index(text, begin)
             local = read_local(text)
             found = local.checked(self.way) if local is not None else None
             if isinstance(found, Local):
-                described = found.description(b"") if found.value is None else b""
-                statements.append((text, described + found.run(self.way), None))
+                if self.relay.status == backend.FAILED:
+                    return ABORTED
+                if turns - {Turn.BEGINS} and (found.sets or self.way.wishes.uncommitted):
+                    return _SINGLY
+                described = found.description(b"") if found.column is not None else b""
+                statements.append((text, described + found.run(self.way, in_block=Turn.BEGINS in turns), None))
                 continue
             decision = found or await self.way.decide_elsewhere(text, assuming=True)
+            if isinstance(decision, DatagateError) and decision.position is not None:
+                decision.position += begin
             if not isinstance(decision, Sendable) or decision.own:
                 missing = ProgrammingError("there is no parameter $1", sqlstate="42P02")
-                self._decision = decision if isinstance(decision, DatagateError) else missing
-                return
+                return decision if isinstance(decision, DatagateError) else missing
+            if self._forgets_wishes(decision):
+                self.way.forget_wishes()
+            turn = turn_of(decision)
+            if turn is None and Turn.ENDS in turns and self.way.wishes.uncommitted:
+                return _SINGLY
+            turns |= {turn} if turn is not None else frozenset()
             statements.append((text, decision, self.way.run))
-        self._decision = Several(tuple(statements))
+        return Several(tuple(statements))
 
     def _lasts(self, portal: bytes) -> bool:
         """Whether what is bound may be run later than now; False where all of it is asked for right behind."""

@@ -21,8 +21,8 @@ class Hearer:
         """The server is ready again."""
         raise NotImplementedError
 
-    def completed(self, tag: bytes) -> None:
-        """A statement is done."""
+    def completed(self, tag: bytes, asked: str) -> None:
+        """A statement is done; ``asked``: the caller's text."""
         raise NotImplementedError
 
     def failed(self) -> None:

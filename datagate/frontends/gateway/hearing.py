@@ -22,6 +22,8 @@ from datagate.frontends.gateway.speech import SETTINGS, Calm, Line
 from datagate.frontends.gateway.upstream import Profile
 from datagate.frontends.gateway.way import Way
 
+_ABOUT_TRANSACTIONS = frozenset((b"SAVEPOINT", b"RELEASE", b"COMMIT", b"ROLLBACK"))
+
 
 class Hearing(Deciding):
     """The part of a conversation that hears.
@@ -37,6 +39,8 @@ class Hearing(Deciding):
         self._loop = asyncio.get_running_loop()
         self._revoked = False
         self._revoked_at = 0.0
+        self._failed = False
+        self._quiet: asyncio.Future[None] | None = None
         way.flies(self)
 
     def begins(self, text: str | None, sendable: Sendable) -> None:
@@ -81,6 +85,18 @@ class Hearing(Deciding):
         return super().instead(diagnostics)
 
     # What has to be waited for.
+
+    async def quiet(self) -> None:
+        """Wait until all that was sent is answered, so that it is known how it ended."""
+        if self.relay.expected:
+            self._quiet = self._loop.create_future()
+            self._out.append(frontend.FLUSH_MESSAGE)
+            self.flush()
+            await self._quiet
+
+    def _is_quiet(self) -> None:
+        if self._quiet is not None and not self._quiet.done():
+            self._quiet.set_result(None)
 
     def _pump(self) -> None:
         raise NotImplementedError
@@ -128,6 +144,7 @@ class Hearing(Deciding):
         self.calm = Calm.NO
         self.leave_turn()
         self._out.clear()
+        self._is_quiet()
         self.way.leave()
         self.relay.broken_off()
         if upstream is None:
@@ -161,6 +178,7 @@ class Hearing(Deciding):
     def ended(self, status: int) -> None:
         """The server is ready again."""
         self.turns, self.ending = self.turns + 1, None
+        self._turns(status)
         if status == backend.IDLE:
             self.portals.clear()
             if not self.read_by_settled:
@@ -170,10 +188,33 @@ class Hearing(Deciding):
             self.again.settled(status)
         self.restore(status)
 
-    def completed(self, tag: bytes) -> None:
+    def _turns(self, status: int) -> None:
+        """What was SET of who is calling stays, or not, as the transaction ended."""
+        wishes, failed = self.way.wishes, self._failed
+        self._failed = False
+        if status == backend.IDLE and wishes.uncommitted:
+            if failed:
+                wishes.roll_back()
+            else:
+                wishes.commit()
+            self._turn()
+
+    def _turn(self) -> None:
+        self.way.turn()
+        self.tables.forget()
+
+    def failed(self) -> None:
+        """The server failed something."""
+        self._failed = True
+        super().failed()
+
+    def completed(self, tag: bytes, asked: str) -> None:
         """A statement is done."""
         self.turns += 1
         self.again.completed(tag)
+        if self.way.wishes.uncommitted and tag in _ABOUT_TRANSACTIONS:
+            self.way.wishes.follow(tag, asked)
+            self._turn()
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             self.statements.clear()
             if self.upstream is not None:
@@ -202,6 +243,7 @@ class Hearing(Deciding):
         """All that came so far is passed on: what nothing keeps on its connection gives it back."""
         if self.relay.expected:
             return
+        self._is_quiet()
         if self.again.wanted:
             if self._task is None:
                 self._stall(self.again.run())

@@ -90,8 +90,19 @@ class Identity:
         left = {name: value for name, value in wishes.items() if name == PURPOSE}
         return Identity(caller, purposes, fixed=True, asserted=True), left
 
+    def check(self, wishes: Mapping[str, str]) -> None:
+        """Hold what is asked for at the start to what can be; later on, one SET comes after the other.
+
+        Raises:
+            Refused: A principal without a mandate, or the other way round.
+        """
+        if not self.fixed and bool(wishes.get(ON_BEHALF_OF)) != bool(wishes.get(MANDATE)):
+            raise Refused(f"{ON_BEHALF_OF} and {MANDATE} go together: whose rights, and by which mandate")
+
     def choose(self, wishes: Mapping[str, str]) -> Caller:
         """The caller that the settings of a session ask for.
+
+        Of a principal and a mandate one may be set before the other: no such caller has any rights.
 
         Raises:
             Refused: It is not among those that this login may be; the message tells no more than was asked.
@@ -105,11 +116,8 @@ class Identity:
             if (on_behalf_of and on_behalf_of != said[0]) or (mandate and mandate != said[1]):
                 raise Refused("who is calling was said at the login, and cannot be chosen")
             return replace(self.caller, purpose=purpose)
-        if bool(on_behalf_of) != bool(mandate):
-            raise Refused(f"{ON_BEHALF_OF} and {MANDATE} go together: whose rights, and by which mandate")
-        if on_behalf_of:
-            return Caller(PrincipalId(on_behalf_of), self.caller.actor, MandateId(mandate), purpose)
-        return Caller(self.caller.principal, self.caller.actor, None, purpose)
+        principal = PrincipalId(on_behalf_of) if on_behalf_of else self.caller.principal
+        return Caller(principal, self.caller.actor, MandateId(mandate) if mandate else None, purpose)
 
     def _purpose(self, wished: str) -> Purpose | None:
         if not wished:

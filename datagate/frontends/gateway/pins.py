@@ -7,6 +7,7 @@ advisory locks of the session …).
 from __future__ import annotations
 
 import re
+from enum import Enum
 
 from datagate.frontends.gateway.sending import Sendable
 from datagate.frontends.gateway.upstream import PLAIN, Profile
@@ -18,6 +19,36 @@ _LEAVES_NOTHING = re.compile(
 )
 _FORGETS = re.compile(r"(?:RESET\s+(?P<name>\w+)|DISCARD\s+ALL)\s*", re.IGNORECASE)
 _CHANGES_SETTINGS = re.compile(r"(?:SET|RESET|DISCARD)\b", re.IGNORECASE)
+
+
+class Turn(Enum):
+    """What a statement does to the transaction."""
+
+    BEGINS = "begins"
+    MARKS = "marks"
+    ENDS = "ends"
+
+
+_TURNS = {
+    "BEGIN": Turn.BEGINS,
+    "START": Turn.BEGINS,
+    "SAVEPOINT": Turn.MARKS,
+    "RELEASE": Turn.MARKS,
+    "COMMIT": Turn.ENDS,
+    "ROLLBACK": Turn.ENDS,
+}
+
+
+def turn_of(sendable: Sendable) -> Turn | None:
+    """What a statement does to the transaction; going back to a savepoint ends a part of it."""
+    if sendable.admitted.kind.name != "SESSION":
+        return None
+    return _TURNS.get(sendable.admitted.text.split(maxsplit=1)[0])
+
+
+def resets_all(sendable: Sendable) -> bool:
+    """Whether it takes all settings back to what they were at the start."""
+    return sendable.admitted.text in ("RESET ALL", "DISCARD ALL")
 
 
 def forgotten(sendable: Sendable, profile: Profile) -> Profile:

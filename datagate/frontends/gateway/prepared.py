@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from datagate.errors import ProgrammingError
+import psycopg
+
+from datagate.backends.postgres.prepared import Prepared as SqlPrepared
+from datagate.backends.postgres.statements import read_statement
+from datagate.errors import NotSupportedError, ProgrammingError
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.plans import Plan
 from datagate.frontends.gateway.protocol import backend, frontend
@@ -93,6 +97,24 @@ def no_portal(name: bytes) -> ProgrammingError:
     return ProgrammingError(f'portal "{shown_name(name)}" does not exist', sqlstate="34000")
 
 
-def no_statement(name: bytes) -> ProgrammingError:
-    """There is no such prepared statement."""
-    return ProgrammingError(f"{named(name)} does not exist", sqlstate="26000")
+def no_statement(name: bytes, *, by_sql: bool) -> ProgrammingError:
+    """There is no such prepared statement; ``by_sql``: PREPARE made one, which the protocol cannot run."""
+    why = "was made by PREPARE; run it by EXECUTE" if by_sql else "does not exist"
+    return ProgrammingError(f"{named(name)} {why}", sqlstate="26000")
+
+
+def executed(prepared: Prepared, text: str) -> str:
+    """The query that EXECUTE means of what the protocol prepared.
+
+    Raises:
+        ProgrammingError: It has not as many arguments as there are parameters.
+        NotSupportedError: An argument is no constant, or a parameter has a type that is not known by its OID.
+    """
+    types = []
+    for oid in prepared.types if any(prepared.types) else ():
+        known = psycopg.adapters.types.get(oid)
+        if known is None:
+            raise NotSupportedError(f"{named(prepared.name)} has parameters of types that EXECUTE does not carry")
+        types.append(known.regtype + ("[]" if oid == known.array_oid else ""))
+    arguments = read_statement(text).arguments
+    return SqlPrepared(prepared.asked, tuple(types)).with_arguments(shown_name(prepared.name), arguments)

@@ -217,7 +217,7 @@ class Relay:
         if kind == backend.NO_DATA and head.step is Step.DESCRIBE_SIMPLE:
             return False
         if kind == backend.COMMAND_COMPLETE:
-            self._client.completed(data[start + 5 : end - 1])
+            self._client.completed(data[start + 5 : end - 1], head.asked)
         return True
 
     @staticmethod
@@ -249,7 +249,7 @@ class Relay:
         if kind == backend.ROW_DESCRIPTION:
             return self._tables.filtered(data[start + 5 : end])
         if kind == backend.COMMAND_COMPLETE:
-            self._client.completed(data[start + 5 : end - 1])
+            self._client.completed(data[start + 5 : end - 1], head.asked)
         return True
 
     def _error(self, diagnostics: backend.Diagnostics) -> bool | bytes:

@@ -23,7 +23,7 @@ from datagate.frontends.gateway.hearer import Hearer
 from datagate.frontends.gateway.limits import Meter
 from datagate.frontends.gateway.local import Local
 from datagate.frontends.gateway.patience import State
-from datagate.frontends.gateway.pins import changes_settings, forgotten, pins
+from datagate.frontends.gateway.pins import changes_settings, forgotten, pins, turn_of
 from datagate.frontends.gateway.plans import Plan, Values
 from datagate.frontends.gateway.pool import Pool, Turn
 from datagate.frontends.gateway.prepared import Portal, Prepared
@@ -41,6 +41,8 @@ ABORTED = ProgrammingError(
 )
 POISON_PORTAL = b"refused by datagate"
 SETTINGS = count(1)
+_AT_ONCE = frozenset((frontend.QUERY, frontend.FUNCTION_CALL))
+"""Messages after which the client hears that the server is ready, without a Sync."""
 _NO_PARAMETERS = frontend.Bind(b"", b"", (), (), b"\0\0")
 _DESCRIBE_UNNAMED = frontend.describe(frontend.PORTAL, b"")
 _EXECUTE_UNNAMED = frontend.execute(b"", 0)
@@ -110,6 +112,8 @@ class Speech(Hearer):
         # What literals are read by: a profile, or a number of its own for each time that the session changed something.
         self.read_by: object = tuple(profile.items())
         self.read_by_settled = True
+        # Whether what was sent may turn who is calling into another once it is done.
+        self.unsettled = False
         self._holder = ""
         self._current: tuple[int, Any] | None = None
         self._decision: Decision | Local | Several | None = None
@@ -188,6 +192,7 @@ class Speech(Hearer):
             else:
                 self._note(statement)
                 self._send_unnamed(text, statement, run, described=False)
+        self.unsettled = self.unsettled or self.way.wishes.uncommitted
         self.send_sync()
 
     def key_of(self, prepared: Prepared, sendable: Sendable) -> Key:
@@ -283,16 +288,17 @@ class Speech(Hearer):
         self._decision = self._planned = None
         if self.upstream is None:
             self.line.write(told)
-            if kind != frontend.QUERY:
+            if kind not in _AT_ONCE:
                 self.phase = Phase.SKIPPING
                 return
         else:
             self._out.append(frontend.execute(POISON_PORTAL, 0))
             self.relay.expect(Expectation(Step.POISON, say=told))
-        if kind == frontend.QUERY:
+        if kind in _AT_ONCE:
             self._sync()
 
     def _sync(self) -> None:
+        self.unsettled = self.unsettled or self.way.wishes.uncommitted
         if self.phase is Phase.SKIPPING:
             self.phase = Phase.READY
         if self.upstream is None:
@@ -305,6 +311,8 @@ class Speech(Hearer):
         if pins(sendable):
             self.pinned = True
             self.forgotten = {**self.forgotten, **forgotten(sendable, self.profile)}
+        if self.way.wishes.uncommitted and turn_of(sendable) is not None:
+            self.unsettled = True
         if changes_settings(sendable):
             self.read_by, self.read_by_settled = next(SETTINGS), False
 

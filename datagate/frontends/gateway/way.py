@@ -21,6 +21,7 @@ from datagate.frontends.gateway.plans import Asked, Plan, Plans, Values, types_o
 from datagate.frontends.gateway.runs import Run
 from datagate.frontends.gateway.sending import Sendable
 from datagate.frontends.gateway.settling import Settling
+from datagate.frontends.gateway.wishes import Wishes
 from datagate.gate import Flight, Gate, GateSession, Known, Recorded, StatementKind
 from datagate.model.caller import Caller
 
@@ -68,11 +69,13 @@ class Way:
         settling: Settling,
     ) -> None:
         self._gates = gates
-        self._identity, self._wishes = identity.settled(wishes)
+        self._identity, start = identity.settled(wishes)
+        self.wishes = Wishes(start)
         self._executor = executor
         self._client = client
         self._measures = measures
-        self.caller: Caller = self._identity.choose(self._wishes)
+        self._identity.check(start)
+        self.caller: Caller = self._identity.choose(start)
         self._gate = gates.current
         self.holder = str(self.caller.actor.id)
         self._session: GateSession = self._gate.session(self.caller, frontend=FRONTEND, client=self._client)
@@ -105,19 +108,28 @@ class Way:
         for each in (*self._former, self._session):
             each.leave()
 
-    def check_wish(self, name: str, value: str) -> None:
+    def check_wish(self, name: str, value: str | None) -> None:
         """Refused where :meth:`wish` would be."""
-        self._identity.choose({**self._wishes, name: value})
+        self._identity.choose(self.wishes.with_value(name, value))
 
-    def wish(self, name: str, value: str) -> None:
-        """Change who is calling, from the next statement on.
+    def wish(self, name: str, value: str | None, *, local: bool = False) -> None:
+        """Change who is calling, from the next statement on; None: back to what it was at the start.
 
         Raises:
             Refused: It is not permitted to this login; nothing changed.
         """
-        wishes = {**self._wishes, name: value}
-        self.caller = self._identity.choose(wishes)
-        self._wishes = wishes
+        self.check_wish(name, value)
+        self.wishes.set(name, value, local=local)
+        self.turn()
+
+    def forget_wishes(self) -> None:
+        """RESET ALL: be who the client began as."""
+        self.wishes.reset()
+        self.turn()
+
+    def turn(self) -> None:
+        """Be whom the settings name by now: they were set, or the transaction ended in which they were."""
+        self.caller = self._identity.choose(self.wishes.now)
         self.holder = str(self.caller.actor.id)
         self._renew()
 
@@ -129,7 +141,7 @@ class Way:
             "datagate.mandate": self.caller.mandate or "",
             "datagate.end_user": self.caller.principal if self._identity.asserted else "",
         }
-        return values.get(name, self._wishes.get(name, ""))
+        return values.get(name, self.wishes.now.get(name, ""))
 
     def revoked(self, seconds: float) -> None:
         """A running statement was ended, so long after the end of its rights was heard of."""
@@ -278,6 +290,10 @@ class Way:
 
     def _begun(self, recorded: Recorded) -> Run | None:
         return Run(self._session, recorded) if recorded is not None and self._session.completes else None
+
+    def has_prepared(self, name: str) -> bool:
+        """Whether PREPARE named a query so."""
+        return self._session.has_prepared(name)
 
     def failed(self) -> None:
         """The server failed something: no cursor is taken for closed that might still be open."""

@@ -155,7 +155,7 @@ class Told(Hearer):
     def ended(self, status: int) -> None:
         pass
 
-    def completed(self, tag: bytes) -> None:
+    def completed(self, tag: bytes, asked: str) -> None:
         pass
 
     def failed(self) -> None:
