@@ -178,7 +178,7 @@ class Hearing(Deciding):
     def ended(self, status: int) -> None:
         """The server is ready again."""
         self.turns, self.ending = self.turns + 1, None
-        self._turns(status)
+        self._settle_wishes(status)
         if status == backend.IDLE:
             self.portals.clear()
             if not self.read_by_settled:
@@ -188,7 +188,7 @@ class Hearing(Deciding):
             self.again.settled(status)
         self.restore(status)
 
-    def _turns(self, status: int) -> None:
+    def _settle_wishes(self, status: int) -> None:
         """What was SET of who is calling stays, or not, as the transaction ended."""
         wishes, failed = self.way.wishes, self._failed
         self._failed = False
@@ -197,9 +197,9 @@ class Hearing(Deciding):
                 wishes.roll_back()
             else:
                 wishes.commit()
-            self._turn()
+            self._be_who_is_wished()
 
-    def _turn(self) -> None:
+    def _be_who_is_wished(self) -> None:
         self.way.turn()
         self.tables.forget()
 
@@ -214,7 +214,7 @@ class Hearing(Deciding):
         self.again.completed(tag)
         if self.way.wishes.uncommitted and tag in _ABOUT_TRANSACTIONS:
             self.way.wishes.follow(tag, asked)
-            self._turn()
+            self._be_who_is_wished()
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             self.statements.clear()
             if self.upstream is not None:
