@@ -12,7 +12,7 @@ from datagate.backends.postgres.catalog_guards import CatalogGuards
 from datagate.backends.postgres.catalog_views import is_engine_view
 from datagate.backends.postgres.consents import CONSENTS
 from datagate.backends.postgres.freshness import EPOCH, PARTIES, PARTY, PURPOSES, SECOND_PARTY, VALID_UNTIL
-from datagate.backends.postgres.guards import CAPTURED, compile_target
+from datagate.backends.postgres.guards import CAPTURED, compile_target, naming_columns
 from datagate.decision import decide
 from datagate.decision.filters import consent_purposes
 from datagate.decision.writes import not_writable
@@ -95,7 +95,7 @@ class Rights:
         owner = self.shared.policy_relation(relation)
         if owner is not None:
             decision = self.decision(owner)
-            return frozenset(column.name for column in decision.columns)
+            return frozenset(column.name for column in decision.columns) - naming_columns(relation)
         expanded = relation.kind is RelationKind.VIEW and relation.view_sql is not None
         if expanded and (is_engine_view(relation) or self.sees_through(relation)):
             return frozenset(column.name for column in relation.columns)

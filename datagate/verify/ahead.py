@@ -171,7 +171,9 @@ def _check_steady(value: Tree) -> None:
     for call in bodies(value, "FuncCall"):
         *schema, name = strings(call["funcname"])
         if schema not in ([], ["pg_catalog"]) or name in _CHANGING:
-            raise forbidden(f"{name} in a column that a rule reads (a query in its place, INSERT … SELECT, is)")
+            raise forbidden(
+                f"{name}() in the value of a column that a rule reads (compute it in a SELECT that is inserted)"
+            )
     if next(bodies(value, "RangeTableSample"), None) is not None:
         raise forbidden("TABLESAMPLE in a column that a rule reads")
 

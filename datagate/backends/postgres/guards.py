@@ -31,6 +31,7 @@ from datagate.model.fragment import Binding, Fragment
 from datagate.model.guard import Guard, GuardColumn, Target, TargetKey
 from datagate.model.mask import MaskKind
 from datagate.model.policy import Action
+from datagate.verify.names import names_things
 
 
 def quote(name: str) -> str:
@@ -180,8 +181,11 @@ def compile_guard(
     """
     compiler = _Compiler(decision, catalog, consents, source_of, alias)
     decided: Mapping[str, ColumnDecision] = {column.name: column for column in decision.columns}
+    hidden = naming_columns(relation)
     pairs = [
-        compiler.column(decided[column.name], column, relation) for column in relation.columns if column.name in decided
+        compiler.column(decided[column.name], column, relation)
+        for column in relation.columns
+        if column.name in decided and column.name not in hidden
     ]
     filtered = Fragment.of(" WHERE ", compiler.filter(decision.filter, relation, alias, 0))
     return Guard(
@@ -194,6 +198,11 @@ def compile_guard(
         after=filtered if decision.filter != TRUE else Fragment.of(""),
         joined=_joined(decision.filter, consents_within=consents is not None),
     )
+
+
+def naming_columns(relation: Relation) -> frozenset[str]:
+    """Columns of types that name things: a literal beside one would be looked up by name, so they exist for nobody."""
+    return frozenset(column.name for column in relation.columns if names_things(column.base_type))
 
 
 def compile_filter(
