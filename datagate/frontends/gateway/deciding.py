@@ -15,9 +15,9 @@ from datagate.errors import (
     SeveralStatements,
 )
 from datagate.frontends.gateway import answers
+from datagate.frontends.gateway.asking import asked
 from datagate.frontends.gateway.local import Local, read_local
 from datagate.frontends.gateway.plans import Asked
-from datagate.frontends.gateway.pool import asked
 from datagate.frontends.gateway.prepared import Portal, Told, no_portal, shown_name
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.phases import Phase
