@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -378,6 +379,46 @@ def test_no_room_for_the_record(gateway: Running, users: Path, tmp_path: Path) -
                 other.execute(COUNT)
             resource.prlimit(process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             assert ana.execute(COUNT).fetchone() == rows
+
+
+_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+@pytest.mark.skipif(_FAKETIME is None, reason="libfaketime is not there (Debian: apt install faketime)")
+def test_the_clock_is_set(gateway: Running, users: Path, tmp_path: Path) -> None:
+    """A day ahead, then one back: nobody's session or statement ends of it, and rights end by the server's clock."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    named = {"LD_PRELOAD": str(_FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock)}
+    day, hour = timedelta(days=1), timedelta(hours=1)
+    for mandate, until in {"clock-holds": hour, "clock-ended": -hour}.items():
+        gateway.store.issue_mandate(
+            "cora", "tom", "tax-accountant", purposes=("tax",), parameters={"customer_id": 7}, mandate_id=mandate,
+            valid_from=datetime.now(UTC) - day, valid_until=datetime.now(UTC) + until,
+        )  # fmt: skip
+    options = "-c datagate.on_behalf_of=cora -c datagate.mandate="
+    faked = {**named, "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+    with serve(gateway.owner, users, "--limit", "idle-seconds=3600", environment=faked) as served:
+        served.hear("listening")
+        with served.connect() as ana, served.connect(user="tom", options=options + "clock-holds") as tom:
+            rows = ana.execute(COUNT).fetchone()
+            accounts = tom.execute("select count(*) from bank.accounts").fetchone()
+            for step in (day, -day, 0 * day):
+                running = threading.Thread(
+                    target=ana.execute, args=("select count(*) from generate_series(1, 3000000)",)
+                )
+                running.start()
+                clock.write_text(f"{step.total_seconds():+.0f}")
+                with (
+                    served.connect(user="tom", options=options + "clock-ended") as late,
+                    pytest.raises(psycopg.errors.InsufficientPrivilege),
+                ):
+                    late.execute("select count(*) from bank.accounts")
+                running.join()
+                told = datetime.fromisoformat(str(served.hear("logout")["time"]))
+                assert abs(told - datetime.now(UTC) - step) < hour
+                assert ana.execute(COUNT).fetchone() == rows
+                assert tom.execute("select count(*) from bank.accounts").fetchone() == accounts
 
 
 # Callers side by side.
