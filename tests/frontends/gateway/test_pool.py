@@ -153,7 +153,7 @@ def test_turns_without_a_task() -> None:
         pool.leave(third)
         line_up("late")
         while not refused:
-            await asyncio.sleep(0.01)
+            await turn()
         assert [each.sqlstate for each in refused] == ["53300"]
         assert (got, pool.queued) == (["first", "third"], 0)
         await pool.close()
