@@ -1,7 +1,7 @@
-"""Three ways to one server, each with SCRAM on a port of 127.0.0.1: directly, through pgbouncer, through the gateway.
+"""Ways to one server, each with SCRAM on a port of 127.0.0.1: directly, through pgbouncer, a bare relay, the gateway.
 
-The bank of ``pgbench`` at scale 4 (400,000 accounts). Both of those between reach the server over its Unix socket, as
-one service role, with pools of the same size.
+The bank of ``pgbench`` at scale 4 (400,000 accounts). pgbouncer and gateway reach the server over its Unix socket, as
+one service role, with pools of the same size; the relay opens a connection for each of its clients, as the user.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from benchmarks.harness import POLICIES, settle
+from benchmarks.harness import BENCHMARKS, POLICIES, settle
 from datagate.backends.postgres.embedded import EmbeddedPostgres
 from datagate.frontends.gateway.protocol.scram import Verifier
 from datagate.frontends.gateway.users import User, UserFile
@@ -111,6 +111,7 @@ def doors(running: EmbeddedPostgres, dsn: str) -> Iterator[dict[str, Door]]:
             for pooling in ("transaction", "session"):
                 bouncer = closing.enter_context(_pgbouncer(folder / pooling, service, pooling))
                 found[f"pgbouncer, {pooling}"] = bouncer
+        found["relay"] = closing.enter_context(_relay(service))
         for what, options in {"gateway": (), "gateway, audit": ("--audit", str(folder / "audit.jsonl"))}.items():
             found[what] = closing.enter_context(_gateway(what, folder / "users.json", service, dsn, *options))
         yield found
@@ -141,6 +142,19 @@ def _gateway(name: str, users: Path, service: str, owner: str, *options: str) ->
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
+
+
+@contextmanager
+def _relay(service: str) -> Iterator[Door]:
+    """What copies bytes and does nothing else; users log in to the server through it."""
+    where, port = conninfo_to_dict(service), free_port()
+    command = [sys.executable, "-m", "benchmarks.bare_relay", str(port), f"{where['host']}/.s.PGSQL.{where['port']}"]
+    with subprocess.Popen(command, cwd=BENCHMARKS.parent) as process:
+        try:
+            _wait(process, port, None)
+            yield Door("relay", port, process.pid)
+        finally:
+            process.terminate()
 
 
 @contextmanager
@@ -175,14 +189,14 @@ def _pgbouncer(folder: Path, service: str, pooling: str) -> Iterator[Door]:
             process.terminate()
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path | None) -> None:
     while process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
         except ConnectionRefusedError:
             continue
         return
-    raise SystemExit(log.read_text("utf-8", "replace"))
+    raise SystemExit(log.read_text("utf-8", "replace") if log is not None else "it has ended; see above")
 
 
 def free_port() -> int:

@@ -63,7 +63,7 @@ LimitSettings = Annotated[
 ]
 Workers = Annotated[int, typer.Option("--workers", min=1, max=255, help="Processes that share the port.")]
 _STATE_CONNECTIONS = 2
-"""Each new session reads its caller's rights; with one connection each that would cost the server ten times as much."""
+"""Each new session reads its caller's rights; a connection of its own for that costs the server ten times as much."""
 PoolSize = Annotated[int, typer.Option("--pool", min=1, help="Connections to the server, for each process.")]
 
 

@@ -32,14 +32,14 @@ from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.frames import FrameSplitter
 from datagate.frontends.gateway.protocol.phases import Phase, Verdict, judge
 from datagate.frontends.gateway.protocol.startup import NEWEST, Startup
+from datagate.frontends.gateway.quiet import HEARD, Quiet
 from datagate.frontends.gateway.rowcount import RowCount
+from datagate.frontends.gateway.sockets import send_at_once
 from datagate.frontends.gateway.upstream import Profile
 from datagate.frontends.gateway.way import Way, wishes_among
 from datagate.model.caller import Caller
 
 LOG = logging.getLogger("datagate.gateway")
-HIGH_WATER = 256 * 1024
-_MOST_WAITING = 256
 _UTF8 = frozenset(("utf8", "utf-8", "unicode"))
 _ABOUT_THE_CONNECTION = frozenset(("user", "database", "options", "replication", "client_encoding"))
 
@@ -81,7 +81,7 @@ class Client(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._entering: asyncio.Task[None] | None = None
         self._key: tuple[int, bytes] | None = None
-        self._paused = False
+        self._quiet = HEARD
         self._heard = 0
         self._patience = Patience(house.limits)
         self._meter: Meter | None = None
@@ -93,7 +93,7 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the login."""
         self._transport = transport  # type: ignore[assignment] # uvloop's are not asyncio's by name
-        transport.set_write_buffer_limits(high=HIGH_WATER)  # type: ignore[attr-defined]
+        send_at_once(transport)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._house.limits.login_seconds, self.abort)
         if self._startup.negotiates:
@@ -155,16 +155,29 @@ class Client(asyncio.Protocol):
         self._house.forget(self)
 
     def pause_writing(self) -> None:
-        """The client does not read: neither do we read what is for it."""
+        """The client does not read: neither do we read what is for it, nor what it says meanwhile."""
         if self.conversation is not None and self.conversation.upstream is not None:
             self.conversation.upstream.pause()
-        self._paused = True
+        self._hush(Quiet.UNREAD, quiet=True)
 
     def resume_writing(self) -> None:
         """It reads again."""
-        if self._paused and self.conversation is not None and self.conversation.upstream is not None:
+        if self.conversation is not None and self.conversation.upstream is not None:
             self.conversation.upstream.resume()
-        self._paused = False
+        self._hush(Quiet.UNREAD, quiet=False)
+
+    def _hush(self, reason: Quiet, *, quiet: bool) -> None:
+        """Read nothing more from the client as long as there is any reason not to."""
+        before = self._quiet
+        after = self._quiet = before | reason if quiet else before & ~reason
+        if self._transport is None or self._transport.is_closing():
+            return
+        if after and not before:
+            self._transport.pause_reading()
+        elif before and not after:
+            self._transport.resume_reading()
+        if self.conversation is not None:
+            self.conversation.hush(quiet=bool(after & ~Quiet.STALLED))
 
     @property
     def is_busy(self) -> bool:
@@ -346,12 +359,11 @@ class Client(asyncio.Protocol):
 
     def stalled(self, stalled: bool) -> None:
         """While the conversation waits, nothing more is read than fits into memory without notice."""
-        if self._transport is None or self._transport.is_closing():
-            return
-        if stalled:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
+        self._hush(Quiet.STALLED, quiet=stalled)
+
+    def clogged(self, clogged: bool) -> None:
+        """The server takes no more, or does again."""
+        self._hush(Quiet.CLOGGED, quiet=clogged)
 
 
 def profile_of(parameters: Mapping[str, str]) -> Profile:

@@ -29,6 +29,7 @@ from datagate.frontends.gateway.way import Decision
 
 QUERY, PARSE, BIND, DESCRIBE = frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.DESCRIBE
 EXECUTE, CLOSE, FLUSH, SYNC = frontend.EXECUTE, frontend.CLOSE, frontend.FLUSH, frontend.SYNC
+_MUCH = 100
 _READERS = {
     QUERY: frontend.read_query,
     PARSE: frontend.read_parse,
@@ -58,6 +59,10 @@ class Conversation(Quick):
             return
         try:
             while self._task is None and self.phase is not Phase.ENDED and (self._current or self.inbox):
+                if len(self._out) > _MUCH:
+                    self.flush()
+                if self._hushed:
+                    break
                 if self._current is None:
                     kind, body = self.inbox.popleft()
                     if judge(self.phase, kind) is Verdict.DROP:

@@ -16,10 +16,10 @@ from datagate.errors import (
     SeveralStatements,
 )
 from datagate.frontends.gateway import answers
+from datagate.frontends.gateway.asking import asked
 from datagate.frontends.gateway.local import Local, may_be_local, read_local
 from datagate.frontends.gateway.pins import Turn, resets_all, turn_of
 from datagate.frontends.gateway.plans import Asked
-from datagate.frontends.gateway.pool import asked
 from datagate.frontends.gateway.prepared import Portal, Told, executed, no_portal, no_statement, shown_name
 from datagate.frontends.gateway.protocol import backend, frontend
 from datagate.frontends.gateway.protocol.phases import Phase

@@ -68,6 +68,10 @@ class Hearer:
         """What was prepared upstream is out of date; whether it is run again."""
         raise NotImplementedError
 
+    def clogged(self, clogged: bool) -> None:
+        """The server takes no more of what is sent, or does again."""
+        raise NotImplementedError
+
     def lost(self) -> None:
         """The connection is gone."""
         raise NotImplementedError

@@ -260,6 +260,16 @@ class Hearing(Deciding):
         self.calm = Calm.AT_REST if self.phase is Phase.READY else Calm.NO
         self.pool.give(self._holder, upstream)
 
+    def clogged(self, clogged: bool) -> None:
+        """The server takes no more of what is sent, or does again."""
+        self.line.clogged(clogged)
+
+    def hush(self, *, quiet: bool) -> None:
+        """Take no more of what the client has said, since answers to it would only be kept; or go on."""
+        self._hushed = quiet
+        if not quiet and self._task is None and self.inbox:
+            self._pump()
+
     def lost(self) -> None:
         """The connection to the server is gone."""
         upstream, self.upstream = self.upstream, None

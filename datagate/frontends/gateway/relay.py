@@ -326,6 +326,10 @@ class Relay:
         """All that came so far is passed on."""
         self._client.settled()
 
+    def clogged(self, clogged: bool) -> None:
+        """The server takes no more of what is sent, or does again."""
+        self._client.clogged(clogged)
+
     def lost(self) -> None:
         """The connection is gone."""
         self._client.lost()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import resource
 import socket
 
 from datagate.errors import OperationalError
+
+_TLS_HIGH_WATER = 256 * 1024
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -51,3 +54,13 @@ def raise_descriptor_limit() -> None:
     # Where even that is forbidden, or the system caps it lower, the usual limit stays.
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def send_at_once(transport: asyncio.BaseTransport) -> None:
+    """Have what is written sent at once, and not when all that came at the same time is done; then tell who waits.
+
+    Not through TLS: uvloop would say of its own buffer that it is full when there is nothing in it.
+    """
+    encrypted = transport.get_extra_info("ssl_object") is not None
+    # uvloop's transports are not asyncio's by name.
+    transport.set_write_buffer_limits(high=_TLS_HIGH_WATER if encrypted else 0)  # type: ignore[attr-defined]

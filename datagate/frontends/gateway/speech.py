@@ -82,6 +82,9 @@ class Line(Protocol):
     def stalled(self, stalled: bool) -> None:
         """The conversation waits for something, or no more."""
 
+    def clogged(self, clogged: bool) -> None:
+        """The server takes no more, or does again."""
+
 
 class Speech(Hearer):
     """What one client has upstream, and what is sent there.
@@ -125,6 +128,7 @@ class Speech(Hearer):
         self.calm = Calm.NO
         self._parked: bytes | None = None
         self._turn: Turn | None = None
+        self._hushed = False
         self._out: list[bytes] = []
 
     @property

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from datagate.errors import DatagateError, OperationalError
 from datagate.frontends.gateway.protocol import backend, frontend
+from datagate.frontends.gateway.sockets import send_at_once
 
 _LENGTH = Struct("!I").unpack_from
 _HEADER = 5
@@ -67,6 +68,9 @@ class Listener(Protocol):
     def settled(self) -> None:
         """All that came so far is passed on."""
 
+    def clogged(self, clogged: bool) -> None:
+        """The server takes no more of what is sent, or does again."""
+
     def lost(self) -> None:
         """The connection is gone."""
 
@@ -83,11 +87,10 @@ class Upstream(asyncio.Protocol):
         self.prepared: OrderedDict[Key, Kept] = OrderedDict()
         self.unnamed: Key | None = None
         self.closed = False
+        self.paused = False
         self.dirty = False
         self.born = self.since = 0.0
         self.cancelling: asyncio.Task[None] | None = None
-        self.writable = asyncio.Event()
-        self.writable.set()
         self._names = 0
         self.listener: Listener | None = None  # whoever has it
         self._buffer = b""
@@ -101,7 +104,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = transport  # type: ignore[assignment] # uvloop's are not asyncio's by name
-        transport.set_write_buffer_limits(high=256 * 1024)  # type: ignore[attr-defined]
+        send_at_once(transport)
 
     def data_received(self, data: bytes) -> None:
         """Cut what came into messages; see the module."""
@@ -196,7 +199,6 @@ class Upstream(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Tell whoever has it."""
         self.closed = True
-        self.writable.set()
         listener, self.listener = self.listener, None
         if listener is not None:
             listener.lost()
@@ -205,11 +207,13 @@ class Upstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The server does not read fast enough."""
-        self.writable.clear()
+        if self.listener is not None:
+            self.listener.clogged(True)
 
     def resume_writing(self) -> None:
         """It does again."""
-        self.writable.set()
+        if self.listener is not None:
+            self.listener.clogged(False)
 
     # What whoever has it calls.
 
@@ -242,11 +246,13 @@ class Upstream(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read no more until :meth:`resume`."""
+        self.paused = True
         if self._transport is not None and not self.closed:
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
+        self.paused = False
         if self._transport is not None and not self.closed:
             self._transport.resume_reading()
 

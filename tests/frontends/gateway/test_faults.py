@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,75 @@ def test_clients_that_do_not_read_cost_little(gateway: Running, users: Path) -> 
             assert ana.execute("select 1").fetchone() == (1,)
 
 
+def query(text: str) -> bytes:
+    """A simple query."""
+    body = text.encode() + b"\0"
+    return b"Q" + struct.pack("!I", len(body) + 4) + body
+
+
+def pour(line: socket.socket, what: bytes) -> None:
+    """Send the same again and again, reading nothing, until no more is taken; 100 MB would be far too much."""
+    line.settimeout(1)
+    taken = 0
+    with suppress(TimeoutError):
+        while taken < 100_000_000:
+            taken += line.send(what)
+    assert taken < 100_000_000
+
+
+@pytest.mark.parametrize("text", ["select repeat('x', 1000)", "show datagate.purpose", "select nothing from nowhere"])
+def test_clients_that_only_talk_cost_little(gateway: Running, users: Path, text: str) -> None:
+    """Whoever sends statements and reads no answer is not listened to any more, as at a server; others are."""
+    with serve(gateway.owner, users) as served:
+        served.hear("listening")
+        with served.connect() as ana:
+            ana.execute("select 1")
+        before = memory(served.process.pid)
+        with served.connect() as talker:
+            line = socket.socket(fileno=os.dup(talker.fileno()))
+            with line:
+                pour(line, query(text) * 100)
+                assert memory(served.process.pid) - before < 8 * 1024
+                with served.connect() as ana:
+                    assert ana.execute("select 1").fetchone() == (1,)
+                line.shutdown(socket.SHUT_RDWR)
+        while served.measure("datagate_clients"):
+            pass
+
+
+def test_a_connection_is_read_from_after_a_client_that_was_slow(gateway: Running, tmp_path: Path) -> None:
+    """Whoever gets it next has its answer, wherever in its own the slow one had stopped to read."""
+    one = PoolLimits(size=1)
+    with (
+        Running(gateway.owner, tmp_path, gate=gateway.gate, limits=one) as running,
+        running.connect("ana") as slow,
+        running.connect("ada") as other,
+        socket.socket(fileno=os.dup(slow.fileno())) as line,
+        ThreadPoolExecutor(1) as executor,
+    ):
+        line.setblocking(True)
+
+        async def come_to_rest() -> bool:
+            clients = running.worker._door.clients  # type: ignore[union-attr]
+            return any(each._quiet for each in clients) or running.worker.pool.idle == 1
+
+        for size in range(500_000, 8_000_000, 125_000):
+            line.sendall(query(f"select repeat('x', {size})"))
+            line.recv(1, socket.MSG_PEEK)
+            while not running.do(come_to_rest):
+                pass
+            asked = executor.submit(lambda: other.execute("select 1").fetchone())
+            tail = b""
+            while not tail.endswith(b"Z\0\0\0\5I"):
+                tail = tail[-5:] + line.recv(1 << 20)
+            try:
+                assert asked.result(60) == (1,)
+            except TimeoutError:
+                with socket.socket(fileno=os.dup(other.fileno())) as end:
+                    end.shutdown(socket.SHUT_RDWR)
+                raise
+
+
 def stalled(served: Served) -> None:
     """Wait until the gateway has nothing more to do: it has used no time of the processor for a while."""
 
@@ -309,6 +379,46 @@ def test_no_room_for_the_record(gateway: Running, users: Path, tmp_path: Path) -
                 other.execute(COUNT)
             resource.prlimit(process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             assert ana.execute(COUNT).fetchone() == rows
+
+
+_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+@pytest.mark.skipif(_FAKETIME is None, reason="libfaketime is not there (Debian: apt install faketime)")
+def test_the_clock_is_set(gateway: Running, users: Path, tmp_path: Path) -> None:
+    """A day ahead, then one back: nobody's session or statement ends of it, and rights end by the server's clock."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    named = {"LD_PRELOAD": str(_FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock)}
+    day, hour = timedelta(days=1), timedelta(hours=1)
+    for mandate, until in {"clock-holds": hour, "clock-ended": -hour}.items():
+        gateway.store.issue_mandate(
+            "cora", "tom", "tax-accountant", purposes=("tax",), parameters={"customer_id": 7}, mandate_id=mandate,
+            valid_from=datetime.now(UTC) - day, valid_until=datetime.now(UTC) + until,
+        )  # fmt: skip
+    options = "-c datagate.on_behalf_of=cora -c datagate.mandate="
+    faked = {**named, "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+    with serve(gateway.owner, users, "--limit", "idle-seconds=3600", environment=faked) as served:
+        served.hear("listening")
+        with served.connect() as ana, served.connect(user="tom", options=options + "clock-holds") as tom:
+            rows = ana.execute(COUNT).fetchone()
+            accounts = tom.execute("select count(*) from bank.accounts").fetchone()
+            for step in (day, -day, 0 * day):
+                running = threading.Thread(
+                    target=ana.execute, args=("select count(*) from generate_series(1, 3000000)",)
+                )
+                running.start()
+                clock.write_text(f"{step.total_seconds():+.0f}")
+                with (
+                    served.connect(user="tom", options=options + "clock-ended") as late,
+                    pytest.raises(psycopg.errors.InsufficientPrivilege),
+                ):
+                    late.execute("select count(*) from bank.accounts")
+                running.join()
+                told = datetime.fromisoformat(str(served.hear("logout")["time"]))
+                assert abs(told - datetime.now(UTC) - step) < hour
+                assert ana.execute(COUNT).fetchone() == rows
+                assert tom.execute("select count(*) from bank.accounts").fetchone() == accounts
 
 
 # Callers side by side.

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from datagate.errors import OperationalError
-from datagate.frontends.gateway.pool import CLEAN, Pool, PoolLimits
+from datagate.frontends.gateway.pool import CLEAN, Pool, PoolLimits, Turn
 from datagate.frontends.gateway.protocol import backend
 from datagate.frontends.gateway.upstream import PLAIN, Upstream
 
@@ -124,6 +124,38 @@ def test_waiting_ends() -> None:
         await turn()
         assert (pool.idle, pool.queued) == (1, 0)
         assert await pool.take("c", PLAIN) is held
+        await pool.close()
+
+    run(work)
+
+
+def test_turns_without_a_task() -> None:
+    """Who lines up is called in its turn, once, and not any more after it has left; who waits too long is told."""
+
+    async def work() -> None:
+        pool = Pool(Server().open, 1, PoolLimits(size=1, queue_seconds=0.2))
+        held = await pool.take("a", PLAIN)
+        got: list[str] = []
+        refused: list[OperationalError] = []
+
+        def line_up(name: str) -> Turn:
+            return pool.line_up("b", lambda _: got.append(name), refused.append)
+
+        line_up("first")
+        second = line_up("second")
+        third = line_up("third")
+        pool.leave(second)
+        pool.leave(second)
+        pool.give("a", held)
+        assert (got, pool.queued) == (["first"], 1)
+        pool.give("b", held)
+        assert (got, pool.queued) == (["first", "third"], 0)
+        pool.leave(third)
+        line_up("late")
+        while not refused:
+            await turn()
+        assert [each.sqlstate for each in refused] == ["53300"]
+        assert (got, pool.queued) == (["first", "third"], 0)
         await pool.close()
 
     run(work)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,6 +14,7 @@ from psycopg.types.string import TextLoader
 
 import datagate
 from datagate.errors import DatagateError
+from datagate.frontends.gateway.pool import PoolLimits
 from datagate.model.caller import Caller
 from fixtures.bank.callers import CALLERS
 from tests.frontends.gateway.running import Running
@@ -124,6 +127,42 @@ def test_repeated_statements_are_recorded_each(gateway: Running) -> None:
     ended = [gateway.sink.completions.get(str(number)) for number in range(before, before + len(records))]
     assert len(records) == 8
     assert all(each is not None and each.error is None and each.rows in (0, 1) for each in ended)
+
+
+def test_more_clients_than_connections(gateway: Running, tmp_path: Path) -> None:
+    """Who has to wait for a connection gets its own answer; so does who says more meanwhile, or what is refused."""
+    query = "select customer_id, full_name = '***' from bank.customers where region = 'EU' and customer_id >= {}"
+    query += " order by 1 limit 1"
+    with Running(gateway.owner, tmp_path, gate=gateway.gate, limits=PoolLimits(size=1)) as running:
+
+        def ask(seed: int) -> None:
+            chance, user = Random(seed), ("ana", "ada")[seed % 2]
+            with running.connect(user) as connection:
+                for _ in range(60):
+                    number = chance.randint(1, 150)
+                    if number % 10 == 0:
+                        with connection.pipeline():
+                            cursors = [connection.execute(query.format(each)) for each in (number, number + 1)]
+                        found = [cursor.fetchone() for cursor in cursors]
+                        assert found[0][0] >= number  # type: ignore[index]
+                        assert found[1][0] > number  # type: ignore[index]
+                        continue
+                    if number % 7 == 0:
+                        with pytest.raises(psycopg.errors.UndefinedTable):
+                            connection.execute("select 1 from bank.nowhere")
+                    found_one = connection.execute(query.format(number)).fetchone()
+                    assert found_one is not None
+                    assert found_one[0] >= number
+                    assert found_one[1] is (user == "ana")
+
+        with ThreadPoolExecutor(6) as executor:
+            for done in [executor.submit(ask, seed) for seed in range(6)]:
+                done.result(120)
+
+        async def left() -> tuple[int, int]:
+            return running.worker.pool.queued, running.worker.pool.size
+
+        assert running.do(left) == (0, 1)
 
 
 def test_rights_are_looked_at_each_time(gateway: Running) -> None:

@@ -12,9 +12,10 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 import pytest
@@ -78,13 +79,19 @@ class Served:
 
 
 @contextmanager
-def serve(owner: str, users: Path, *options: str, policies: Path = ROOT / "policies") -> Iterator[Served]:
+def serve(
+    owner: str,
+    users: Path,
+    *options: str,
+    policies: Path = ROOT / "policies",
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Served]:
     """``datagate gateway`` before a bank, until it was told to end, and did."""
     port, watched = free_port(), free_port()
     command = [DATAGATE, "gateway", "--dsn", make_conninfo(owner, user=SERVICE), "--state", owner]
     command += ["--policies", str(policies), "--users", str(users)]
     command += ["--listen", f"127.0.0.1:{port}", "--watch", f"127.0.0.1:{watched}", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}) as process:
         try:
             yield Served(process, port, watched, str(conninfo_to_dict(owner)["dbname"]))
             process.send_signal(signal.SIGTERM)
