@@ -153,6 +153,8 @@ def _session_statement(text: str, node: str, body: Tree) -> ReadStatement:
         # libpg_query's deparser does not survive this one.
         local = "LOCAL " if body.get("is_local") else ""
         return ReadStatement(StatementKind.SESSION, f"SET {local}TIME ZONE INTERVAL '{offset}' HOUR TO MINUTE", 0)
+    if node == "VariableSetStmt" and any("A_Const" not in value for value in body.get("args", ())):
+        _check_set(body)  # Which refuses it; the deparser might take the process with it.
     plain = ReadStatement(StatementKind.SESSION, canonical(text), 0)
     match node:
         case "FetchStmt":
