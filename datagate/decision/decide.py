@@ -11,6 +11,7 @@ from datagate.decision.filters import FALSE, all_of, any_of, binding_names
 from datagate.decision.in_play import in_play
 from datagate.decision.rows import row_condition
 from datagate.decision.standing import Link, Standing, actor_alone, lineage, under_chain
+from datagate.decision.trust import distrusted
 from datagate.decision.writes import columns_written, written_by_both
 from datagate.model.decision import (
     ColumnDecision,
@@ -54,6 +55,9 @@ def decide(request: Request, policies: PolicySet, facts: Facts) -> Decision:
     if purposes is None:
         denial = Denial(DenyReason.UNKNOWN_PURPOSE, f"no purpose {caller.purpose!r}")
         return _denied(request.relation, request.action, denial)
+    distrust = distrusted(caller, purposes, policies, facts)
+    if distrust is not None:
+        return _denied(request.relation, request.action, distrust)
     links = links_of(caller, facts.chain, purposes, policies, request.instant)
     if isinstance(links, Denial):
         return _denied(request.relation, request.action, links)

@@ -34,6 +34,7 @@ _FEW_PARTIES = 2
 CALLER_LEVEL = {
     DenyReason.CALLER_ENDED: "the login of this session has ended; log in again",
     DenyReason.UNKNOWN_PURPOSE: "the purpose of this session is not known",
+    DenyReason.NOT_TRUSTED: "the service of this session is not trusted to speak for this user and purpose",
     DenyReason.NO_MANDATE: "the actor of this session acts for another principal without a mandate",
     DenyReason.MANDATE_ENDED: "the mandate of this session is not in force",
     DenyReason.MANDATE_REVOKED: "the mandate of this session is not in force",

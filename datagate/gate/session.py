@@ -106,6 +106,15 @@ class GateSession(Cursors):
         out._id, out._held, out._used = self._id, self._held, self._used
         return out
 
+    def check(self) -> None:
+        """Refused where the caller may do nothing at all, whatever it asks for."""
+        self._follow()
+        rights = self._current_rights()
+        if rights.standing is not None:
+            refusal = Refused(rights.told)
+            refusal.audit_reason = f"{rights.standing.reason.value}: {rights.standing.detail}"
+            raise refusal
+
     def has_prepared(self, name: str) -> bool:
         """Whether PREPARE named a query so."""
         return name in self._kept.prepared
@@ -318,10 +327,9 @@ class GateSession(Cursors):
             # What such a statement sends does not check by itself that the facts are in force.
             self.refresh()
         rights = self._current_rights()
-        if rights.standing is not None and not statement.gives_up:
-            refusal = Refused(rights.told)
-            refusal.audit_reason = f"{rights.standing.reason.value}: {rights.standing.detail}"
-            raise refusal
+        if not statement.gives_up:
+            self.check()
+            rights = self._current_rights()
         if statement.wrapper is not None:
             wrapper = statement.wrapper
             explained = explain_wrapper(wrapper, rights, self._kept, lambda text: self.explain(text, assuming=assuming))

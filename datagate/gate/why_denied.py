@@ -16,6 +16,8 @@ def what_would_permit(denial: Denial, policy: RelationPolicy, caller: Caller) ->
             return ("a purpose that datagate.yaml names",)
         case DenyReason.CALLER_ENDED:
             return ("a new login",)
+        case DenyReason.NOT_TRUSTED:
+            return (f"trust in {caller.asserted_by} for this user and purpose: datagate.yaml, under services",)
         case DenyReason.NO_MANDATE:
             who, whom = caller.actor.id, caller.principal
             return (f"a mandate: datagate mandate issue {whom} {who} SCOPE --purpose {caller.purpose or 'PURPOSE'}",)

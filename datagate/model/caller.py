@@ -37,6 +37,8 @@ class Caller:
     ``narrowing``: what a token takes away from the mandate (None: nothing). ``valid_until``: the instant at which the
     caller's rights end by themselves, as those of a token do (None: they end when the state says so). ``prior_actors``:
     who acted before the actor, the latest first; they are recorded, and have no part in decisions (RFC 8693, 4.1).
+    ``asserted_by``: the service that said who the principal is, and must be trusted by a policy to do so (None: a login
+    of the principal's own, or the application's word).
     """
 
     principal: PrincipalId
@@ -46,6 +48,7 @@ class Caller:
     narrowing: Narrowing | None = None
     valid_until: datetime | None = None
     prior_actors: tuple[PrincipalId, ...] = ()
+    asserted_by: PrincipalId | None = None
 
     @classmethod
     def from_token(cls, token: str, verifier: TokenVerifier) -> Caller:

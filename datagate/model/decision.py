@@ -129,6 +129,7 @@ class DenyReason(Enum):
     MANDATE_PURPOSE = "mandate-purpose"
     MANDATE_SCOPE = "mandate-scope"
     MANDATE_CHAIN = "mandate-chain"
+    NOT_TRUSTED = "service-not-trusted"
     MISSING_ATTRIBUTE = "missing-attribute"
     MISSING_PARAMETER = "missing-parameter"
     BAD_ATTRIBUTE = "bad-attribute"

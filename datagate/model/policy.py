@@ -8,7 +8,7 @@ from enum import Enum
 
 from datagate.model.caller import ActorKind
 from datagate.model.mask import Mask
-from datagate.model.names import Purpose, RelationName
+from datagate.model.names import PrincipalId, Purpose, RelationName
 from datagate.model.source import SourceRef
 from datagate.model.values import ValueType
 
@@ -157,10 +157,21 @@ class PurposeTree:
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom a service may say that it speaks for: these principals and whoever has one of these roles, for purposes."""
+
+    principals: frozenset[PrincipalId]
+    roles: frozenset[str]
+    purposes: frozenset[Purpose]
+    source: SourceRef
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySet:
     """All policy files of one directory, read and checked. ``version`` is the hash of their bytes.
 
     ``statements``: the roles to which each kind of statement is granted that the gate passes on to nobody else.
+    ``services``: those that are believed when they say who the principal is.
     """
 
     version: str
@@ -172,3 +183,4 @@ class PolicySet:
     functions: frozenset[str]
     relations: Mapping[RelationName, RelationPolicy]
     statements: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    services: Mapping[PrincipalId, Trust] = field(default_factory=dict)

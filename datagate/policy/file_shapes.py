@@ -89,6 +89,21 @@ class GlobalRestrictShape(ConditionsShape):
     restrict: Name
 
 
+class AssertsShape(Shape):
+    """Whom a service may name: principals, and whoever has one of the roles."""
+
+    principals: list[Text] = Field(default_factory=list)
+    roles: list[Name] = Field(default_factory=list)
+
+
+class ServiceShape(Shape):
+    """A service that is believed when it says who the principal is, for these purposes and what they contain."""
+
+    why: Text | None = None
+    asserts: AssertsShape
+    for_: Annotated[list[Name], Field(min_length=1, alias="for")]
+
+
 StatementKind = Literal["listen", "notify", "lock", "vacuum", "refresh", "checkpoint", "explain-analyze"]
 """Statements that the gate passes on only for roles to which they are granted.
 
@@ -105,6 +120,7 @@ class ConfigurationFile(Shape):
     attributes: dict[Word, TypeName] = Field(default_factory=dict)
     tags: Vocables = Field(default_factory=list)
     scopes: dict[Name, ScopeShape] = Field(default_factory=dict)
+    services: dict[Text, ServiceShape] = Field(default_factory=dict)
     functions: list[RelationText] = Field(default_factory=list)
     statements: dict[StatementKind, list[Name]] = Field(default_factory=dict)
     restricts: list[GlobalRestrictShape] = Field(default_factory=list)

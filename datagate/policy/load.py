@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datagate.errors import PolicyError, Problem
-from datagate.model.names import RelationName
-from datagate.model.policy import PolicySet, RelationPolicy, Scope
+from datagate.model.names import PrincipalId, RelationName
+from datagate.model.policy import PolicySet, RelationPolicy, Scope, Trust
 from datagate.model.source import SourceRef
 from datagate.policy.document import read_document
 from datagate.policy.example_reading import ExampleReader
@@ -20,6 +20,7 @@ from datagate.policy.relations import check_circles, compile_relation, draft_of
 from datagate.policy.report import Report
 from datagate.policy.rules import Draft, Drafts
 from datagate.policy.scopes import ScopeCompiler, check_restricts
+from datagate.policy.services import read_services
 from datagate.policy.validation import Validated, validate
 from datagate.policy.vocabulary import CONFIGURATION, NOTHING_READ, Vocabulary, read_vocabulary
 
@@ -67,7 +68,9 @@ def read_source(directory: Path, predicates: PredicateReader) -> PolicySource:
     }
     check_circles(policies, report)
     scopes: Mapping[str, Scope] = {}
+    services: Mapping[PrincipalId, Trust] = {}
     if configuration is not None:
+        services = read_services(configuration, vocabulary, report)
         check_restricts(configuration, vocabulary, report)
         compiler = ScopeCompiler(drafts, vocabulary, predicates, report)
         scopes = {
@@ -76,7 +79,7 @@ def read_source(directory: Path, predicates: PredicateReader) -> PolicySource:
         }
     examples = _examples(drafts, vocabulary, scopes, report)
     report.raise_if_any()
-    return PolicySource(directory, _policy_set(version_of(files), vocabulary, scopes, policies), examples)
+    return PolicySource(directory, _policy_set(version_of(files), vocabulary, scopes, services, policies), examples)
 
 
 def version_of(files: Mapping[str, bytes]) -> str:
@@ -92,6 +95,7 @@ def _policy_set(
     version: str,
     vocabulary: Vocabulary,
     scopes: Mapping[str, Scope],
+    services: Mapping[PrincipalId, Trust],
     policies: Mapping[RelationName, RelationPolicy],
 ) -> PolicySet:
     return PolicySet(
@@ -103,6 +107,7 @@ def _policy_set(
         scopes=scopes,
         functions=vocabulary.functions,
         statements=vocabulary.statements,
+        services=services,
         relations=policies,
     )
 

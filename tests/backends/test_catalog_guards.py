@@ -71,6 +71,10 @@ def test_statistics_are_closed(analyst: Analyst) -> None:
     for catalog in ("pg_stats", "pg_statistic", "pg_stat_user_tables", "pg_authid", "pg_shadow", "pg_largeobject"):
         with pytest.raises(UndefinedRelation):
             analyst.ask(f"SELECT * FROM pg_catalog.{catalog}")
+    counted = "heap_blks_read, heap_blks_hit, idx_blks_read, toast_blks_hit, tidx_blks_read"
+    told = analyst.ask(f"SELECT relname::text, {counted} FROM pg_statio_all_tables WHERE schemaname = 'bank'")
+    assert ("customers", None, None, None, None, None) in told
+    assert "KycReview" not in {name for name, *_ in told}
 
 
 def test_an_oid_tells_a_name_only_of_what_is_visible(analyst: Analyst) -> None:

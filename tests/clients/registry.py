@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.clients import more_clients
+from tests.clients.mapper_clients import MAPPERS
 from tests.clients.places import Place
 from tests.clients.python_clients import PYTHON, run
 from tests.house.source import ROOT
@@ -96,6 +97,13 @@ def _pgbench(place: Place) -> str:
     return out
 
 
+def _ogr(place: Place) -> str:
+    """What ogr2ogr makes of a query, and of a table."""
+    query = "select c_custkey, c_name, c_acctbal from customer order by 1"
+    asked = (("-sql", query), ("nation",))
+    return "".join(_program("ogr2ogr", "-f", "CSV", "/vsistdout/", f"PG:{place.dsn}", *each)(place) for each in asked)
+
+
 def _lib_pq(place: Place) -> str:
     environment = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": f"{tempfile.gettempdir()}/go-cache"}
     return _program("go", "run", str(PROGRAMS / "lib_pq.go"), more=environment)(place)
@@ -163,6 +171,44 @@ def _node(script: str) -> Client:
     )
 
 
+def _compiled(*steps: tuple[str, ...]) -> Callable[[Place], str]:
+    """What a program prints that is compiled first; ``{out}`` stands for a folder of its own."""
+
+    def tell(place: Place) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            for step in steps[:-1]:
+                subprocess.run([part.replace("{out}", folder) for part in step], check=True, timeout=120)
+            return _program(*(part.replace("{out}", folder) for part in steps[-1]))(place)
+
+    return tell
+
+
+def _asks(*command: str, how: str) -> Callable[[], str | None]:
+    """What is missing where a program does not do a thing without a word of complaint."""
+
+    def missing() -> str | None:
+        if shutil.which(command[0]) is None:
+            return how
+        asked = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        return None if asked.returncode == 0 else how
+
+    return missing
+
+
+def _node_mappers() -> Client:
+    folder = os.environ.get("DATAGATE_NODE_MODULES", "node_modules")
+    modules = "knex objection sequelize typeorm reflect-metadata kysely drizzle-orm pg-promise pg-cursor"
+    return Client(
+        "knex, objection, Sequelize, TypeORM, kysely, drizzle, pg-promise",
+        "queries, relations, streams, transactions, introspection (TypeORM: none)",
+        _program("node", "--no-deprecation", str(PROGRAMS / "node_mappers.js"), more={"NODE_PATH": folder}),
+        _needs("node", files=tuple(Path(folder) / each for each in modules.split()), how=f"npm install pg {modules}"),
+    )
+
+
+_TDBC = Path("/usr/lib/tcltk/tdbcpostgres1.1.5")
+_LIB_PQ_H = Path("/usr/include/postgresql/libpq-fe.h")
+_C = ("gcc", "-I/usr/include/postgresql")
 _LONG = frozenset({"SQLAlchemy, psycopg2", "SQLAlchemy, pg8000", "SQLAlchemy, asyncpg"})
 """What asks for the same as another, and takes long over it."""
 
@@ -211,6 +257,16 @@ CLIENTS: tuple[Client, ...] = (
     ),
     _node("node_pg"),
     _node("postgres_js"),
+    _node_mappers(),
+    *(
+        Client(
+            name,
+            client.tries,
+            _program(sys.executable, "-m", "tests.clients.mapper_clients", name),
+            _needs_modules(*client.modules, how=client.how),
+        )
+        for name, client in MAPPERS.items()
+    ),
     Client(
         "pgcli",
         "statements, \\dt, \\d, \\df",
@@ -222,6 +278,52 @@ CLIENTS: tuple[Client, ...] = (
         "placeholders, table, column, key and index information, savepoints, COPY out",
         _program("perl", str(PROGRAMS / "dbd_pg.pl")),
         _needs_perl,
+    ),
+    Client(
+        "libpq",
+        "binary results, single rows, pipelines, portals, COPY out, function calls",
+        _compiled((*_C, "-o", "{out}/program", str(PROGRAMS / "libpq.c"), "-lpq"), ("{out}/program",)),
+        _needs("gcc", files=(_LIB_PQ_H,), how="apt install gcc libpq-dev"),
+    ),
+    Client(
+        "ECPG",
+        "host variables, cursors, dynamic statements",
+        _compiled(
+            ("ecpg", "-o", "{out}/program.c", str(PROGRAMS / "ecpg.pgc")),
+            (*_C, "-o", "{out}/program", "{out}/program.c", "-lecpg"),
+            ("{out}/program",),
+        ),
+        _needs("gcc", "ecpg", how="apt install gcc libecpg-dev"),
+    ),
+    Client(
+        "Ruby pg",
+        "parameters, prepared statements, single rows, COPY out, pipelines",
+        _program("ruby", str(PROGRAMS / "ruby_pg.rb")),
+        _asks("ruby", "-rpg", "-e1", how="apt install ruby-pg"),
+    ),
+    Client(
+        "ActiveRecord",
+        "introspection, associations, batches, nested transactions, advisory locks",
+        _program("ruby", str(PROGRAMS / "active_record.rb")),
+        _asks("ruby", "-rpg", "-ractive_record", "-e1", how="apt install ruby-pg ruby-activerecord"),
+    ),
+    Client(
+        "PHP pgsql, PDO",
+        "prepared statements, metadata, COPY out, scrollable cursors",
+        _program("php", str(PROGRAMS / "php.php")),
+        _asks("php", "-r", "exit((int) !extension_loaded('pdo_pgsql'));", how="apt install php-cli php-pgsql"),
+    ),
+    Client(
+        "GDAL",
+        "ogr2ogr of a query and of a table",
+        _ogr,
+        _needs("ogr2ogr", how="apt install gdal-bin"),
+    ),
+    Client(
+        "TDBC",
+        "bound variables, tables, keys, transactions",
+        _program("tclsh", str(PROGRAMS / "tdbc.tcl")),
+        _needs("tclsh", files=(_TDBC,), how="apt install tcl8.6-tdbc-postgres"),
     ),
     Client("Pgtcl", "statements, parameters, errors", _program("tclsh", str(PROGRAMS / "pgtcl.tcl")), _needs_tcl),
     Client(

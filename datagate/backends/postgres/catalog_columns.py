@@ -12,6 +12,11 @@ TEXTS = "NULL::pg_catalog.text[]"
 
 _IS_INDEX = "g.relkind OPERATOR(pg_catalog.=) ANY ('{i,I}'::pg_catalog.\"char\"[])"
 
+_BLOCKS = dict.fromkeys(
+    (f"{part}_blks_{what}" for part in ("heap", "idx", "toast", "tidx") for what in ("read", "hit")),
+    "NULL::pg_catalog.int8",
+)
+
 HIDDEN_COLUMNS: Mapping[str, Mapping[str, str | Fragment]] = {
     # Statistics tell of hidden rows: they are those of a table that was never looked at, and of an index made on an
     # empty one. Bounds are values.
@@ -43,6 +48,8 @@ HIDDEN_COLUMNS: Mapping[str, Mapping[str, str | Fragment]] = {
         "client_hostname": "NULL::pg_catalog.text",
         "client_port": "NULL::pg_catalog.int4",
     },
+    # Asked by Sequelize and others for names and comments.
+    "pg_statio_all_tables": _BLOCKS,
     "pg_settings": {
         "sourcefile": "NULL::pg_catalog.text",
         "sourceline": "NULL::pg_catalog.int4",

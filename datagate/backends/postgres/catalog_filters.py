@@ -305,6 +305,7 @@ FILTERS: Mapping[str, Fragment] = {
     "pg_locks": _NOTHING,
     "pg_replication_slots": _NOTHING,
     "pg_stat_activity": Fragment.of("g.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"),
+    "pg_statio_all_tables": _relation("g.relid"),
     "pg_stat_ssl": _NOTHING,
     "pg_stat_gssapi": _NOTHING,
     "pg_stat_replication": _NOTHING,

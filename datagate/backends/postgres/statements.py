@@ -78,6 +78,9 @@ KEPT_SETTINGS: Mapping[str, frozenset[str]] = MappingProxyType(
 # A POSIX specification names its own abbreviation, and from PostgreSQL 18 on it counts before zones' names: policies
 # may name zones as Area/City, which no value without a digit can take away.
 _RENAMES_ZONES = re.compile(r"<|/.*[0-9]")
+_OFFSET = re.compile(r"[+-][0-9]{2}:[0-9]{2}")
+_HOUR_TO_MINUTE = 1 << 10 | 1 << 11
+"""As the grammar writes these units (utils/datetime.h)."""
 _FIXED_ZONE = re.compile(r"etc/gmt[+-]?[0-9]{1,2}")
 
 SHOWN_SETTINGS = SETTINGS | {
@@ -145,6 +148,13 @@ def read_statement(text: str) -> ReadStatement:
 
 
 def _session_statement(text: str, node: str, body: Tree) -> ReadStatement:
+    offset = _zone_offset(body) if node == "VariableSetStmt" else None
+    if offset is not None:
+        # libpg_query's deparser does not survive this one.
+        local = "LOCAL " if body.get("is_local") else ""
+        return ReadStatement(StatementKind.SESSION, f"SET {local}TIME ZONE INTERVAL '{offset}' HOUR TO MINUTE", 0)
+    if node == "VariableSetStmt" and any("A_Const" not in value for value in body.get("args", ())):
+        _check_set(body)  # Which refuses it; the deparser might take the process with it.
     plain = ReadStatement(StatementKind.SESSION, canonical(text), 0)
     match node:
         case "FetchStmt":
@@ -214,6 +224,25 @@ def _check_session_statement(node: str, body: Tree) -> None:
     raise UnsupportedConstruct(f"{word} is not passed on by the gate; whoever owns the database runs it past the gate")
 
 
+def _zone_offset(body: Tree) -> str | None:
+    """The offset of ``SET TIME ZONE INTERVAL '+01:00' HOUR TO MINUTE``, as Sequelize says it; None for all else."""
+    match body:
+        case {"kind": "VAR_SET_VALUE", "name": "timezone", "args": [{"TypeCast": {"arg": arg, "typeName": type_}}]}:
+            names = [each["String"]["sval"] for each in type_["names"]]
+            literal = arg.get("A_Const", {}).get("sval", {}).get("sval", "")
+            units = [each.get("A_Const", {}).get("ival", {}).get("ival") for each in type_.get("typmods", ())]
+            plain = names == ["pg_catalog", "interval"] and units == [_HOUR_TO_MINUTE]
+            return literal if plain and _OFFSET.fullmatch(literal) else None
+        case _:
+            return None
+
+
+def may_not_change(name: str) -> Refused:
+    """The refusal to change a setting, and what to do instead where there is something."""
+    instead = "; name relations with their schema" if name == "search_path" else ""
+    return Refused(f"setting {name or 'ALL'} may not be changed through the gate{instead}")
+
+
 def check_zone(value: str) -> None:
     """Refused, unless a session may have this TimeZone: one that gives no name of a zone another meaning."""
     if _RENAMES_ZONES.search(value) and not _FIXED_ZONE.fullmatch(value.lower()):
@@ -243,7 +272,7 @@ def _check_set(body: Tree) -> None:
         return
     if body["kind"] == "VAR_SET_VALUE" and _value(body) in KEPT_SETTINGS.get(name, ()):
         return
-    raise Refused(f"setting {name or 'ALL'} may not be changed through the gate")
+    raise may_not_change(name)
 
 
 def _writes_within(select: Tree) -> bool:

@@ -42,9 +42,6 @@ def add(
             help="A client certificate with this name is enough: cn:…, email:…, dns:…, uri:….",
         ),
     ] = None,
-    asserts: Annotated[
-        list[str] | None, typer.Option("--asserts", help="A user in whose name this service may connect.")
-    ] = None,
 ) -> None:
     """Add a user, or replace one; the password is asked for, or read from standard input."""
     from datagate.frontends.gateway.protocol.scram import Verifier
@@ -65,7 +62,6 @@ def add(
             purposes=tuple(purpose or ()),
             kind=kind,
             certificates=certificates,
-            asserts=tuple(asserts or ()),
         )
     )
 

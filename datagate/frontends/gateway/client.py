@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from datagate.backends.postgres.statements import KEPT_SETTINGS, SETTINGS, check_zone
+from datagate.backends.postgres.statements import KEPT_SETTINGS, SETTINGS, check_zone, may_not_change
 from datagate.errors import (
     DatagateError,
     InternalError,
@@ -234,6 +234,7 @@ class Client(asyncio.Protocol):
                 raise Refused(f'database "{asked}" does not exist', sqlstate="3D000")
             self._meter = Meter(self._house.allowances.enter(self._startup.parameters["user"]))
             way = self._house.enter(identity, wishes_among(parameters), self._channel.address)
+            await way.trusted()
             conversation = Conversation(self, way, self._house.pool, profile)
             conversation.relay.known = dict(await self._told(conversation, profile))
         except DatagateError as error:
@@ -374,9 +375,9 @@ def profile_of(parameters: Mapping[str, str]) -> Profile:
     """
     encoding = parameters.get("client_encoding", "UTF8").strip("'\" ").lower()
     if encoding not in _UTF8:
-        raise Refused("client_encoding stays UTF8 through the gate", sqlstate="22023")
+        raise Refused("client_encoding stays UTF8 through the gate; ask for UTF8, or nothing", sqlstate="22023")
     if parameters.get("replication", "off").lower() not in ("off", "false", "no", "0"):
-        raise Refused("replication is not carried", sqlstate="0A000")
+        raise Refused("replication is not carried; connect without replication=…", sqlstate="0A000")
     profile = {}
     for name, value in parameters.items():
         lower = name.lower()
@@ -385,7 +386,7 @@ def profile_of(parameters: Mapping[str, str]) -> Profile:
         if value.lower() in KEPT_SETTINGS.get(lower, ()):
             continue
         if lower not in SETTINGS:
-            raise Refused(f"setting {name} may not be changed through the gate")
+            raise may_not_change(lower)
         if lower == "timezone":
             check_zone(value)
         profile[lower] = value

@@ -319,7 +319,10 @@ class Deciding(Speech):
                 upstream.profile = self.profile
                 if not await asked(upstream, change, 10.0):
                     upstream.dirty = True
-                    raise OperationalError("a setting of the start-up packet has no valid value", sqlstate="22023")
+                    names = ", ".join(self.profile)
+                    raise OperationalError(
+                        f"invalid value for a parameter of the start-up packet, one of: {names}", sqlstate="22023"
+                    )
             return dict(upstream.parameters)
         finally:
             self.pool.give(holder, upstream)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 
 from datagate.errors import Refused
 from datagate.frontends.gateway.users import User
-from datagate.model.caller import Actor, Caller
+from datagate.model.caller import Actor, ActorKind, Caller
 from datagate.model.names import MandateId, PrincipalId, Purpose
+from datagate.model.policy import PolicySet
 
 PURPOSE = "datagate.purpose"
 ON_BEHALF_OF = "datagate.on_behalf_of"
@@ -18,40 +18,40 @@ END_USER = "datagate.end_user"
 WISHES = (PURPOSE, ON_BEHALF_OF, MANDATE, END_USER)
 """The settings by which a client says who is calling; SET changes them later, but for the end user."""
 
-_NOBODY: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+NOT_PERMITTED = f"setting {END_USER} to this value is not permitted to this login"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who has logged in.
 
-    ``caller``: who that is unless something else is chosen. ``purposes``: those that may be chosen. ``asserts``: the
-    end users in whose name it may speak, each with its purposes. ``fixed``: a token said who it is, or a service did
-    (``asserted``), and only a purpose is to be chosen.
+    ``caller``: who that is unless something else is chosen. ``purposes``: those that may be chosen. ``purposes_with``:
+    those that a service may choose in the name of an end user; None: of no such. ``fixed``: a token said who it is, or
+    a service did, and only a purpose is to be chosen.
     """
 
     caller: Caller
     purposes: tuple[str, ...]
-    asserts: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOBODY)
+    purposes_with: Callable[[str], tuple[str, ...]] | None = None
     fixed: bool = False
-    asserted: bool = False
 
     @classmethod
     def of_user(cls, user: User, known: Callable[[str], User | None]) -> Identity:
         """A user of the gateway's own store.
 
-        Where an end user has a place of its own in the store, it must not be locked, and its purposes count too.
+        Whom a service may speak for is said by a policy alone: who may log in is no word on who is believed. Where an
+        end user has a place of its own in the store, it must not be locked, and its purposes count too.
         """
         principal = PrincipalId(user.name)
-        asserts: dict[str, tuple[str, ...]] = {}
-        for name in user.asserts:
+
+        def purposes_with(name: str) -> tuple[str, ...]:
             end_user = known(name)
             if end_user is None:
-                asserts[name] = user.purposes
-            elif not end_user.locked:
-                asserts[name] = tuple(each for each in user.purposes if each in end_user.purposes)
+                return user.purposes
+            return () if end_user.locked else tuple(each for each in user.purposes if each in end_user.purposes)
+
         caller = Caller(principal, Actor(principal, user.kind), None, _first(user.purposes))
-        return cls(caller, user.purposes, MappingProxyType(asserts))
+        return cls(caller, user.purposes, purposes_with if user.kind is ActorKind.SERVICE else None)
 
     @classmethod
     def of_token(cls, caller: Caller, known: User | None) -> Identity:
@@ -69,26 +69,34 @@ class Identity:
         purposes = known.purposes if known is not None and caller.mandate is None else ()
         return cls(replace(caller, purpose=_first(purposes)), purposes, fixed=True)
 
-    def settled(self, wishes: Mapping[str, str]) -> tuple[Identity, dict[str, str]]:
+    def settled(self, wishes: Mapping[str, str], policies: PolicySet) -> tuple[Identity, dict[str, str]]:
         """What a session begins as, and the wishes that are left: whom a service speaks for is said once.
 
-        Later statements may be an end user's own words, and must not make it another's.
+        Later statements may be an end user's own words, and must not make it another's. Whether the end user has a role
+        for which the service is trusted, decisions tell.
 
         Raises:
             Refused: The service may not speak for that end user.
         """
         end_user, on_behalf_of = wishes.get(END_USER, ""), wishes.get(ON_BEHALF_OF, "")
-        asserted = on_behalf_of in self.asserts and not wishes.get(MANDATE)
+        asserted = self.purposes_with is not None and bool(on_behalf_of) and not wishes.get(MANDATE)
         if not end_user and not asserted:
-            return replace(self, asserts=_NOBODY), dict(wishes)
-        named = {name for name in (end_user, on_behalf_of) if name}
-        if len(named) != 1 or wishes.get(MANDATE) or not named.issubset(self.asserts):
-            raise Refused(f"setting {END_USER} to this value is not permitted to this login")
+            return replace(self, purposes_with=None), dict(wishes)
+        service, named = self.caller.actor.id, {name for name in (end_user, on_behalf_of) if name}
+        trust = policies.services.get(service)
+        if len(named) != 1 or wishes.get(MANDATE) or trust is None or self.purposes_with is None:
+            raise Refused(NOT_PERMITTED)
         principal = PrincipalId(named.pop())
-        purposes = self.asserts[principal]
-        caller = Caller(principal, Actor(principal), None, _first(purposes), prior_actors=(self.caller.actor.id,))
+        purposes = tuple(
+            each for each in self.purposes_with(principal) if not trust.purposes.isdisjoint(_lineage(policies, each))
+        )
+        if not purposes or (principal not in trust.principals and not trust.roles):
+            raise Refused(NOT_PERMITTED)
+        caller = Caller(
+            principal, Actor(principal), None, _first(purposes), prior_actors=(service,), asserted_by=service
+        )
         left = {name: value for name, value in wishes.items() if name == PURPOSE}
-        return Identity(caller, purposes, fixed=True, asserted=True), left
+        return Identity(caller, purposes, fixed=True), left
 
     def check(self, wishes: Mapping[str, str]) -> None:
         """Hold what is asked for at the start to what can be; later on, one SET comes after the other.
@@ -123,8 +131,14 @@ class Identity:
         if not wished:
             return self.caller.purpose
         if wished not in self.purposes:
-            raise Refused(f"setting {PURPOSE} to this value is not permitted to this login")
+            mine = ", ".join(self.purposes) or "no purpose"
+            raise Refused(f"setting {PURPOSE} to this value is not permitted to this login, which may use: {mine}")
         return Purpose(wished)
+
+
+def _lineage(policies: PolicySet, purpose: str) -> tuple[Purpose, ...]:
+    known = Purpose(purpose)
+    return policies.purposes.chain(known) if known in policies.purposes else ()
 
 
 def _first(purposes: tuple[str, ...]) -> Purpose | None:

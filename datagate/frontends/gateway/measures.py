@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from datagate.errors import DatagateError
 from datagate.frontends.gateway.pool import Pool
+from datagate.model.decision import DenyReason
 
 _SECONDS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 
@@ -20,7 +22,9 @@ class Measures:
         self._admitted = Counter(
             "datagate_statements", "Statements that the gate let through", ["known"], registry=self.registry
         )
-        self._refused = Counter("datagate_refusals", "Refusals by SQLSTATE", ["sqlstate"], registry=self.registry)
+        self._refused = Counter(
+            "datagate_refusals", "Refusals by SQLSTATE and reason", ["sqlstate", "reason"], registry=self.registry
+        )
         self._rewriting = Histogram(
             "datagate_admission_seconds",
             "Time to decide on and rewrite what was not known yet",
@@ -59,9 +63,9 @@ class Measures:
         """A running statement was ended, since its rights had ended."""
         self._revoking.observe(seconds)
 
-    def refused(self, sqlstate: str) -> None:
+    def refused(self, error: DatagateError) -> None:
         """A statement was refused."""
-        self._refused.labels(sqlstate).inc()
+        self._refused.labels(error.sqlstate, _reason(error)).inc()
 
     def login(self, *, admitted: bool) -> None:
         """Somebody got in, or did not."""
@@ -87,3 +91,12 @@ class Measures:
         repeated, self.repeated = self.repeated, 0
         self._known.inc(repeated)
         return generate_latest(self.registry)
+
+
+_REASONS = frozenset(reason.value for reason in DenyReason)
+
+
+def _reason(error: DatagateError) -> str:
+    """The decision's reason, where one refused; else the kind of error. Never anything that a caller wrote."""
+    told = (error.audit_reason or "").split(": ")
+    return next((part for part in told[:2] if part in _REASONS), type(error).__name__)

@@ -36,7 +36,6 @@ class User:
         kind: What connects.
         locked: Whether nothing logs in under this name.
         certificates: Names of client certificates that are enough: ``cn:ana``, ``email:ana@bank.example``.
-        asserts: Users in whose name this service may connect, without a mandate; they are what it says they are.
     """
 
     name: str
@@ -45,7 +44,6 @@ class User:
     kind: ActorKind = ActorKind.PERSON
     locked: bool = False
     certificates: frozenset[str] = frozenset()
-    asserts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +126,19 @@ def _read(path: Path) -> _Found:
 def _user(path: Path, name: str, entry: object) -> User:
     if not isinstance(entry, dict) or not entry.keys() <= _KEYS or not name:
         raise StateError(f"{path}: user {name!r} may have: {', '.join(sorted(_KEYS))}")
-    lists = [entry.get(key, []) for key in ("purposes", "asserts", "certificates")]
+    if entry.get("asserts"):
+        raise StateError(
+            f"{path}: whom {name!r} may speak for is said by datagate.yaml, under services; take asserts out"
+        )
+    lists = [entry.get(key, []) for key in ("purposes", "certificates")]
     if not all(isinstance(each, list) and all(isinstance(one, str) for one in each) for each in lists):
-        raise StateError(f"{path}: purposes, asserts and certificates of user {name!r} are lists of names")
+        raise StateError(f"{path}: purposes and certificates of user {name!r} are lists of names")
     if not isinstance(entry.get("locked", False), bool):
         raise StateError(f"{path}: locked of user {name!r} is true or false")
     try:
         verifier = Verifier.read(entry["verifier"]) if entry.get("verifier") is not None else None
         kind = ActorKind(entry.get("kind", "person"))
-        certificates = frozenset(map(certificate_name, lists[2]))
+        certificates = frozenset(map(certificate_name, lists[1]))
     except (ValueError, TypeError) as error:
         raise StateError(f"{path}: user {name!r}: {error}") from None
     return User(
@@ -146,7 +148,6 @@ def _user(path: Path, name: str, entry: object) -> User:
         kind=kind,
         locked=entry.get("locked", False),
         certificates=certificates,
-        asserts=tuple(lists[1]),
     )
 
 
@@ -168,7 +169,6 @@ def _write(path: Path, found: _Found) -> None:
             "kind": user.kind.value,
             "locked": user.locked,
             "certificates": sorted(user.certificates),
-            "asserts": list(user.asserts),
         }
         for name, user in sorted(found.users.items())
     }

@@ -13,8 +13,8 @@ from concurrent.futures import Executor
 from time import perf_counter
 from typing import Protocol
 
-from datagate.errors import DatagateError
-from datagate.frontends.gateway.identity import WISHES, Identity
+from datagate.errors import DatagateError, Refused
+from datagate.frontends.gateway.identity import NOT_PERMITTED, WISHES, Identity
 from datagate.frontends.gateway.measures import Measures
 from datagate.frontends.gateway.pins import pins
 from datagate.frontends.gateway.plans import Asked, Plan, Plans, Values, types_of
@@ -69,7 +69,7 @@ class Way:
         settling: Settling,
     ) -> None:
         self._gates = gates
-        self._identity, start = identity.settled(wishes)
+        self._identity, start = identity.settled(wishes, gates.current.current.policies)
         self.wishes = Wishes(start)
         self._executor = executor
         self._client = client
@@ -87,6 +87,18 @@ class Way:
         self.run: Run | None = None
         self.plans = Plans()
         self.settling = settling
+
+    async def trusted(self) -> None:
+        """Hold a service that speaks for an end user to the policies, which may ask for a role that the user has.
+
+        Raises:
+            Refused: It is not trusted to.
+            OperationalError: The state cannot be read.
+        """
+        if self.caller.asserted_by is not None:
+            fault = await self._asked(self._session.check)
+            if fault is not None:
+                raise Refused(NOT_PERMITTED) if isinstance(fault, Refused) else fault
 
     def flies(self, flight: Flight) -> None:
         """Have what runs on a connection cancelled when rights end, until :meth:`leave`."""
@@ -139,7 +151,7 @@ class Way:
             "datagate.purpose": self.caller.purpose or "",
             "datagate.on_behalf_of": self.caller.principal if self.caller.mandate is not None else "",
             "datagate.mandate": self.caller.mandate or "",
-            "datagate.end_user": self.caller.principal if self._identity.asserted else "",
+            "datagate.end_user": self.caller.principal if self.caller.asserted_by is not None else "",
         }
         return values.get(name, self.wishes.now.get(name, ""))
 
@@ -276,7 +288,7 @@ class Way:
                 return kept
             sendable = Sendable.of(admitted)
         except DatagateError as error:
-            self._measures.refused(error.sqlstate)
+            self._measures.refused(error)
             return error
         self._measures.admitted(perf_counter() - begun)
         if len(self._kept) >= _MOST_KEPT or len(self._quick) >= _MOST_KEPT:

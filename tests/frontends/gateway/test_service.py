@@ -182,12 +182,17 @@ def test_it_can_be_watched(bank_dsn: str, users: Path) -> None:
                 ana.execute("select count(*) from bank.customers where full_name <> 'a literal of hers'")
             with pytest.raises(psycopg.errors.UndefinedTable):
                 ana.execute("select 'a literal of hers' from bank.nowhere")
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                ana.execute("select * from bank.notes")
             assert served.measure("datagate_clients") == 1
         with pytest.raises(psycopg.OperationalError):
             served.connect(password="a wrong one")  # noqa: S106 - it is to be refused
         assert served.measure('datagate_statements_total{known="yes"}') == 2
         assert served.measure('datagate_statements_total{known="no"}') >= 1
-        assert served.measure('datagate_refusals_total{sqlstate="42P01"}') == 1
+        missing = 'datagate_refusals_total{reason="UndefinedRelation",sqlstate="42P01"}'
+        assert served.measure(missing) == 1
+        assert served.measure('datagate_refusals_total{reason="no-permit",sqlstate="42P01"}') == 1
+        assert served.measure("datagate_revocation_seconds_count") == 0
         assert served.measure('datagate_logins_total{outcome="refused"}') == 1
         assert served.measure("datagate_admission_seconds_count") >= 1
         assert served.measure("datagate_pool_open") >= 1

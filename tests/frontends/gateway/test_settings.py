@@ -23,6 +23,22 @@ def test_resetting_goes_back_to_what_the_client_asked_for(gateway: Running, agai
         assert connection.execute("show work_mem").fetchone() == (kept,)
 
 
+def test_a_zone_by_its_offset(gateway: Running) -> None:
+    """As Sequelize begins each session; and what others begin theirs with, which stays as it is."""
+    with gateway.connect() as connection:
+        connection.execute("SET client_min_messages TO warning;SET TIME ZONE INTERVAL '+05:30' HOUR TO MINUTE")
+        told = connection.execute("SELECT '2026-01-01 00:00+00'::timestamptz::text").fetchone()
+        assert told == ("2026-01-01 05:30:00+05:30",)
+        connection.execute("SET standard_conforming_strings = on")
+        for refused in (
+            "SET TIME ZONE INTERVAL '1 day' HOUR TO MINUTE",
+            "SET TIME ZONE INTERVAL '+05:30'",
+            "SET standard_conforming_strings = off",
+        ):
+            with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported)):
+                connection.execute(refused)
+
+
 def test_set_config_stays_with_its_session(gateway: Running) -> None:
     """set_config is SET: of settings that may be set, and nobody else meets it."""
     with gateway.connect() as connection:

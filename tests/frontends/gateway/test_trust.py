@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from datagate.audit.record import statement_json
+from datagate.errors import StateError
 from datagate.frontends.gateway.protocol.scram import Verifier
 from datagate.frontends.gateway.users import User, UserFile
 from datagate.model.caller import ActorKind
+from datagate.stores import EntitlementKind
 from tests.frontends.gateway.running import PASSWORD, Running
+from tests.house.source import ROOT
 
 REGIONS = "select distinct region from bank.customers order by 1"
 AS_ANA, AS_ADA = "-c datagate.end_user=ana", "-c datagate.on_behalf_of=ada"
@@ -20,14 +25,13 @@ AS_ANA, AS_ADA = "-c datagate.end_user=ana", "-c datagate.on_behalf_of=ada"
 
 @pytest.fixture(autouse=True)
 def superset(gateway: Running) -> Iterator[None]:
-    """A service that may speak for ana, ada, and one who has no place in the store."""
+    """A service that the policies trust to speak for analysts and advisers."""
     gateway.users.put(
         User(
             name="superset",
             verifier=Verifier.of(PASSWORD, os.urandom(16)),
             purposes=("analytics", "advice"),
             kind=ActorKind.SERVICE,
-            asserts=("ana", "ada", "elsewhere"),
         )
     )
     yield
@@ -50,6 +54,7 @@ def test_a_service_speaks_for_its_end_users(gateway: Running) -> None:
     "options",
     [
         "-c datagate.end_user=rex",
+        "-c datagate.end_user=nobody",
         "-c datagate.on_behalf_of=rex",
         "-c datagate.end_user=ana -c datagate.on_behalf_of=ada",
         "-c datagate.end_user=ana -c datagate.purpose=advice",
@@ -57,7 +62,7 @@ def test_a_service_speaks_for_its_end_users(gateway: Running) -> None:
     ],
 )
 def test_it_speaks_for_nobody_else(gateway: Running, options: str) -> None:
-    """Users whom the store does not name, two at once, and a purpose that the end user has not, are refused."""
+    """Users without a role that it is trusted for, two at once, and a purpose that one has not, are refused."""
     with pytest.raises(psycopg.OperationalError):
         gateway.connect("superset", options=options)
 
@@ -95,10 +100,54 @@ def test_locked_is_locked(gateway: Running) -> None:
 
 
 def test_without_trust_there_is_no_end_user(gateway: Running) -> None:
-    """A user whom the store lets speak for nobody cannot."""
-    for option in ("datagate.end_user=ada", "datagate.on_behalf_of=ada"):
-        with pytest.raises(psycopg.OperationalError):
-            gateway.connect("ana", options=f"-c {option}")
+    """Neither for a user, nor for a service that no policy names, nor for one of that name that is no service."""
+    password = Verifier.of(PASSWORD, os.urandom(16))
+    gateway.users.put(User(name="tableau", verifier=password, purposes=("advice",), kind=ActorKind.SERVICE))
+    gateway.users.put(User(name="superset", verifier=password, purposes=("advice",), kind=ActorKind.PERSON))
+    for who in ("ana", "tableau", "superset"):
+        for option in ("datagate.end_user=ada", "datagate.on_behalf_of=ada"):
+            with pytest.raises(psycopg.OperationalError):
+                gateway.connect(who, options=f"-c {option}")
+
+
+def test_trust_ends_at_once(gateway: Running, tmp_path: Path) -> None:
+    """A session that is open is refused from its next statement on, when the user's role or the policy's trust is gone.
+
+    A login gets no further than its start.
+    """
+    policies = Path(shutil.copytree(ROOT / "policies", tmp_path / "policies"))
+    with Running(gateway.owner, tmp_path, policies=policies) as own:
+        own.users.put(gateway.users.all()["superset"])
+        with own.connect("superset", options=AS_ADA) as ada:
+            assert ada.execute(REGIONS).fetchall() == [("APAC",), ("EU",)]
+            own.store.withdraw_entitlement("ada", EntitlementKind.ROLE, "adviser")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="not trusted to speak for this user"):
+                ada.execute(REGIONS)
+            with pytest.raises(psycopg.OperationalError, match="not permitted to this login"):
+                own.connect("superset", options=AS_ADA)
+            own.store.grant_role("ada", "adviser")
+            assert ada.execute(REGIONS).fetchall() == [("APAC",), ("EU",)]
+
+            configuration = policies / "datagate.yaml"
+            text = configuration.read_text("utf-8")
+            configuration.write_text(text.replace("for: [analytics, advice]", "for: [analytics]"), "utf-8")
+            own.gate.reload()
+            for asked in (REGIONS, "select 1"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege, match="not trusted to speak for this user"):
+                    ada.execute(asked)
+            with pytest.raises(psycopg.OperationalError, match="not permitted to this login"):
+                own.connect("superset", options=AS_ADA)
+
+
+def test_the_users_file_trusts_nobody(gateway: Running, tmp_path: Path) -> None:
+    """Whom a service may speak for is a policy's word; what an older file says of it is refused, not passed over."""
+    path = tmp_path / "users.json"
+    users = UserFile(path)
+    users.put(gateway.users.all()["superset"])
+    text = path.read_text("utf-8")
+    path.write_text(text.replace('"kind": "service"', '"kind": "service", "asserts": ["ana"]'), "utf-8")
+    with pytest.raises(StateError, match="under services"):
+        users.find("superset")
 
 
 def test_unknown_names_look_the_same_everywhere(gateway: Running) -> None:
