@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import re
-from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,9 +18,9 @@ from datagate.backends.postgres import faults
 from datagate.errors import DataError, Error, InterfaceError, InternalError, NotSupportedError, OperationalError
 from datagate.frontends.driver.admission import Admission, GateSession
 from datagate.frontends.driver.asyncpg_protocol import GatedProtocol
+from datagate.frontends.driver.flights import Revocable
 from datagate.frontends.driver.lending import PUT_AWAY, SharedSession, TakesTurns
 
-_LATE_CANCEL = 5.0
 _LOG = logging.getLogger("datagate.driver")
 _ARGUMENT = re.compile(r"query argument \$(\d+)")
 # Policy values travel by the codecs of PostgreSQL's own types; of those, only these have none of them.
@@ -33,13 +32,11 @@ _SETTINGS = (
 _SAID = {"S": "severity", "V": "severity_en", "C": "sqlstate"}
 
 
-class AsyncpgConnection(TakesTurns, asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
+class AsyncpgConnection(TakesTurns, Revocable, asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
     """An asyncpg connection whose every statement passes the gate, for the caller to whom it is lent."""
 
     def __init__(self, protocol: Any, *args: Any) -> None:
         self._gated = GatedProtocol(protocol, self)
-        self._revoked = False
-        self._revoked_until = 0.0
         self.turn = 0
         super().__init__(self._gated, *args)
         # Else asyncpg turns a setting off and on around what it asks about types.
@@ -85,7 +82,7 @@ class AsyncpgConnection(TakesTurns, asyncpg.Connection):  # type: ignore[misc] #
         state = error.sqlstate or "XX000"
         if state == faults.RIGHTS_CHANGED:
             way.refresh()
-        if state == faults.CANCELLED and monotonic() < self._revoked_until:
+        if self._ended_by_the_gate(state):
             way.refresh()
             return faults.from_revoking()
         within = error.context is not None or error.internal_query is not None
@@ -113,19 +110,7 @@ class AsyncpgConnection(TakesTurns, asyncpg.Connection):  # type: ignore[misc] #
         """Whether a statement runs now; the gate's lookout asks."""
         return self._gated.busy > 0
 
-    @property
-    def revoked(self) -> bool:
-        """Whether the gate cancelled what runs now."""
-        return self._revoked
-
-    def withhold(self) -> None:
-        """Take what runs now for cancelled, since the caller's rights ended; the gate's lookout calls this."""
-        self._revoked = True
-        self._revoked_until = monotonic() + _LATE_CANCEL
-
-    def revoke(self) -> None:
-        """Cancel what runs now, too; the gate's lookout calls this from its own thread."""
-        self.withhold()
+    def _cancel_under_way(self) -> None:
         try:
             self._loop.call_soon_threadsafe(self._cancel_now)
         except RuntimeError:

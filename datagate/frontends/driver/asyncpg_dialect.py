@@ -21,6 +21,7 @@ from sqlalchemy.util.concurrency import await_
 
 from datagate import errors
 from datagate.frontends.driver.asyncpg_connection import AsyncpgConnection, translated
+from datagate.frontends.driver.flights import OwnErrors
 from datagate.frontends.driver.reflection import CarefulCompiler
 
 FRONTEND = "driver"
@@ -54,19 +55,8 @@ class _Adapted(AsyncAdapt_asyncpg_connection):
         raise error
 
 
-class GatedAsyncpg(AsyncAdapt_asyncpg_dbapi):
+class GatedAsyncpg(OwnErrors, AsyncAdapt_asyncpg_dbapi):
     """SQLAlchemy's stand-in for a DBAPI module, with datagate's errors."""
-
-    Error: Any = errors.Error
-    Warning: Any = errors.Warning
-    InterfaceError: Any = errors.InterfaceError
-    DatabaseError: Any = errors.DatabaseError
-    DataError: Any = errors.DataError
-    OperationalError: Any = errors.OperationalError
-    IntegrityError: Any = errors.IntegrityError
-    InternalError: Any = errors.InternalError
-    ProgrammingError: Any = errors.ProgrammingError
-    NotSupportedError: Any = errors.NotSupportedError
 
     def connect(self, *args: Any, **arguments: Any) -> Any:
         """Connect, without opening the gate yet."""

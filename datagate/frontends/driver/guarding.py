@@ -14,7 +14,7 @@ import logging
 import re
 from collections.abc import Sequence
 from functools import partial
-from time import monotonic, perf_counter_ns
+from time import perf_counter_ns
 from typing import Any, ClassVar
 from weakref import ReferenceType, ref
 
@@ -30,11 +30,11 @@ from datagate.audit import Completion
 from datagate.backends.postgres import faults
 from datagate.frontends.driver.admission import Admission, GateSession, Statement
 from datagate.frontends.driver.completing import Tally, completion, sqlstate_of
+from datagate.frontends.driver.flights import LATE_CANCEL, OwnErrors, Revocable
 
 _IDLE = pq.TransactionStatus.IDLE
 _ACTIVE = pq.TransactionStatus.ACTIVE
 _STEP = 0.05
-_LATE_CANCEL = 5.0
 _LOG = logging.getLogger("datagate.driver")
 _TEXT = pq.Format.TEXT
 
@@ -64,20 +64,8 @@ class NeutralInfo(psycopg.ConnectionInfo):
         return ""
 
 
-class Gated(psycopg.BaseConnection[Row]):
+class Gated(OwnErrors, Revocable, psycopg.BaseConnection[Row]):
     """What makes one of psycopg's connections a gated one."""
-
-    # PEP 249, optional extension: what to catch, in reach of whoever has the connection.
-    Warning: Any = errors.Warning
-    Error: Any = errors.Error
-    InterfaceError: Any = errors.InterfaceError
-    DatabaseError: Any = errors.DatabaseError
-    DataError: Any = errors.DataError
-    OperationalError: Any = errors.OperationalError
-    IntegrityError: Any = errors.IntegrityError
-    InternalError: Any = errors.InternalError
-    ProgrammingError: Any = errors.ProgrammingError
-    NotSupportedError: Any = errors.NotSupportedError
 
     _admission: Admission | None = None
     _expects_cursor = False
@@ -87,9 +75,6 @@ class Gated(psycopg.BaseConnection[Row]):
     _untouched = False
     # Whether a statement ran that may have left something in the server's session (a setting, a cursor, a lock).
     has_session_state = False
-
-    _revoked = False
-    _revoked_until = 0.0
 
     _retryable: ClassVar[frozenset[pq.TransactionStatus]] = frozenset(
         {pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
@@ -161,7 +146,7 @@ class Gated(psycopg.BaseConnection[Row]):
         self._admission.failed()
         if error.sqlstate == faults.RIGHTS_CHANGED:
             self._admission.refresh()
-        if error.sqlstate == faults.CANCELLED and monotonic() < self._revoked_until:
+        if self._ended_by_the_gate(error.sqlstate):
             self._admission.refresh()
             return faults.from_revoking()
         return faults.from_server(error, self._admission.asked)
@@ -171,22 +156,10 @@ class Gated(psycopg.BaseConnection[Row]):
         """Whether a statement runs now, or rows of it wait; the gate's lookout asks."""
         return self.pgconn.transaction_status == _ACTIVE
 
-    @property
-    def revoked(self) -> bool:
-        """Whether the gate cancelled what runs now."""
-        return self._revoked
-
-    def withhold(self) -> None:
-        """Give no row more of what runs now, since the caller's rights ended; the gate's lookout calls this."""
-        self._revoked = True
-        self._revoked_until = monotonic() + _LATE_CANCEL
-
-    def revoke(self) -> None:
-        """Cancel what runs now, too; the gate's lookout calls this from its own thread."""
-        self.withhold()
+    def _cancel_under_way(self) -> None:
         try:
             if capabilities.has_cancel_safe():
-                waiting.wait_conn(self._cancel_gen(), interval=_STEP, timeout=_LATE_CANCEL)
+                waiting.wait_conn(self._cancel_gen(), interval=_STEP, timeout=LATE_CANCEL)
             else:
                 self.pgconn.get_cancel().cancel()
         except (psycopg.Error, _WaitTimeout) as error:

@@ -36,7 +36,7 @@ from datagate.gate import Footing
 from datagate.model.caller import Caller
 
 # Seconds. The state tells of its changes; whether it did is looked at so often:
-_GLANCE = 2e-5
+_GLANCE = 1e-4
 # And it is asked in any case when its last answer is older than ten times what asking takes, so that asking costs
 # programs that read from memory a tenth at most; within these bounds:
 _MOMENT = (1e-4, 5e-3)
