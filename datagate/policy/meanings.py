@@ -88,9 +88,19 @@ MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "attributes": "What else is known of principals, with its type; a predicate names it :principal.NAME.",
             "tags": "Kinds of columns; rules by tag reach every table.",
             "scopes": "What mandates may hand over, by name.",
+            "services": "Which services may say who the principal is, as a BI server does for its users.",
             "functions": "Functions of your own that predicates, masks and statements may call, as schema.name.",
             "statements": "By kind of statement, the roles that may run it; others are refused it.",
             "restricts": "Rules that narrow every relation, by tag.",
+        },
+        "ServiceShape": {
+            "why": "What the service is, in words for people.",
+            "asserts": "Whom it may name.",
+            "for": "The purposes it may name them for, with all that they contain.",
+        },
+        "AssertsShape": {
+            "principals": "Principals, by name.",
+            "roles": "Roles: whoever has one of them.",
         },
         "PurposeShape": {
             "why": "What the purpose is, in words for people.",

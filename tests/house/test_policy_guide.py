@@ -19,7 +19,7 @@ from tests.house.source import ROOT
 
 GUIDE = (ROOT / "policies" / "README.md").read_text("utf-8")
 TOLD = sorted({"RelationFile", "PermitShape", "WhenShape", "MaskShape", "ExamplesShape", "CaseShape",
-               "ConfigurationFile", "ScopeShape", "ScopeRelationShape"})  # fmt: skip
+               "ConfigurationFile", "ServiceShape", "AssertsShape", "ScopeShape", "ScopeRelationShape"})  # fmt: skip
 
 
 def table(meanings: Mapping[str, str]) -> str:
