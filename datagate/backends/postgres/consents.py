@@ -105,30 +105,30 @@ def _by_blocks(source: ConsentSource, number: str, purposes: list[Binding], cons
     bit = f"({number} OPERATOR(pg_catalog.&) {2**BLOCK_BITS - 1}::pg_catalog.int8)"
     last = len(purposes) - 1
     answers = [
-        _answer(f"k{index}", bit, _looked_up(f"k{index}", purpose, number, consent), last=index == last)
+        _answer(f"k_{index}", bit, _looked_up(f"k_{index}", purpose, number, consent), last=index == last)
         for index, purpose in enumerate(purposes)
     ]
     if not last:
         return Fragment.of(
-            f"EXISTS (SELECT 1 FROM {source.blocks} AS k0 WHERE k0.purpose OPERATOR(pg_catalog.=) ",
+            f"EXISTS (SELECT 1 FROM {source.blocks} AS k_0 WHERE k_0.purpose OPERATOR(pg_catalog.=) ",
             *purposes,
-            f" AND k0.block OPERATOR(pg_catalog.=) {block} AND ",
+            f" AND k_0.block OPERATOR(pg_catalog.=) {block} AND ",
             *answers,
             ")",
         )
     # A block with an answer for any purpose is among the numbers; where one has none, its columns are NULL.
     joins = [
         Fragment.of(
-            f" LEFT JOIN {source.blocks} AS k{index} ON k{index}.block OPERATOR(pg_catalog.=) kn.block"
-            f" AND k{index}.purpose OPERATOR(pg_catalog.=) ",
+            f" LEFT JOIN {source.blocks} AS k_{index} ON k_{index}.block OPERATOR(pg_catalog.=) k_n.block"
+            f" AND k_{index}.purpose OPERATOR(pg_catalog.=) ",
             purpose,
         )
         for index, purpose in enumerate(purposes)
     ]
     return Fragment.of(
-        f"EXISTS (SELECT 1 FROM {source.numbers} AS kn",
+        f"EXISTS (SELECT 1 FROM {source.numbers} AS k_n",
         *joins,
-        f" WHERE kn.block OPERATOR(pg_catalog.=) {block} AND COALESCE(",
+        f" WHERE k_n.block OPERATOR(pg_catalog.=) {block} AND COALESCE(",
         Fragment.join(", ", answers),
         "))",
     )

@@ -288,7 +288,7 @@ def _spell(alias: str) -> str:
 
 
 _PLAIN_ALIAS = re.compile("g[0-9]*")
-CAPTURED = re.compile("kn|[kg][0-9]*")
+CAPTURED = re.compile("k|k_[0-9n]+|g[0-9]*")
 """Names that guards use inside: what is written must not stand under one of them."""
 
 

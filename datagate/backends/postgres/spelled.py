@@ -28,7 +28,8 @@ _NAMES = {*(name for name, _ in CALLS), *NAMED_CASTS, *FUNCTION_COLUMNS, "tableo
 _MENTIONS = re.compile("|".join(sorted(_NAMES)), re.IGNORECASE)
 _OID_TYPES = frozenset({"oid", "int4", "int8", "int2", *NAMED_CASTS})
 _TEXTS = frozenset({"text", "name", "varchar"})
-_SIGNATURE = re.compile(r"((?:pg_catalog\.)?[a-z_][a-z0-9_]*)\([a-z0-9_, ]*\)")
+_PROCEDURES = {"array_in(cstring,oid,integer)": "array_in"}
+"""Signatures that clients ask for (Rails), each with the name of its function, of which there is one."""
 _NAME_PART = re.compile(r'"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)')
 
 
@@ -154,13 +155,13 @@ class _Speller:
         return self._replaced(_filled(named_cast(names[-1]), [argument]))
 
     def _procedure(self, node: Tree) -> Tree:
-        """``'array_in(cstring,oid,integer)'::regprocedure``, which Rails asks for, by its name: there is one of it."""
+        """A signature by the function's name alone, where it is known to be the only one of that name."""
         literal = node["TypeCast"]["arg"].get("A_Const", {}).get("sval", {}).get("sval", "")
-        found = _SIGNATURE.fullmatch(literal)
-        if found is None:
+        name = _PROCEDURES.get(literal)
+        if name is None:
             return node
         cast = {
-            "arg": {"A_Const": {"sval": {"sval": found[1]}}},
+            "arg": {"A_Const": {"sval": {"sval": name}}},
             "typeName": {"names": [_string("regproc")], "typemod": -1},
         }
         return self._replaced({"TypeCast": cast})

@@ -59,7 +59,7 @@ NO_SQL = """
 # Our own, between the parts of datagate: they let go of what is held, and answer what the caller sees.
 OURS = """
     clock expect_current give held holder load masked_keys masks outlook quiet_until receive stamp
-    admission begins enter_gate fault left_something lend revoke revoked shut_gate turn under_way
+    admission begins enter_gate fault left_something lend revoke revoked shut_gate turn under_way withhold
 """.split()
 
 
