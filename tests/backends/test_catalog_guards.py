@@ -112,6 +112,19 @@ def test_constraints_over_hidden_columns_are_hidden(analyst: Analyst) -> None:
     assert not any("iban" in definition for (definition,) in definitions)
 
 
+def test_constraints_are_described_where_they_are_seen(analyst: Analyst) -> None:
+    """The comment on a constraint shows with it, and hides with it."""
+    constraints = "SELECT conname, oid FROM pg_constraint WHERE conrelid = 'bank.{}'::regclass AND contype = 'p'"
+    with analyst.bank.transaction(force_rollback=True):
+        for table, key in (("customers", "customers_pkey"), ("notes", "notes_pkey")):
+            assert analyst.behind(constraints.format(table)) == key
+            analyst.bank.execute(f"COMMENT ON CONSTRAINT {key} ON bank.{table} IS 'the key of {table}'".encode())
+        told = analyst.ask("SELECT description FROM pg_description WHERE description LIKE 'the key of %'")
+        assert told == [("the key of customers",)]
+        named = "SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conname = 'customers_pkey'"
+        assert analyst.ask(named) == [("the key of customers",)]
+
+
 def test_columns_of_an_index_over_a_hidden_column_are_hidden(analyst: Analyst) -> None:
     """An index depends on its visible columns too, as a sequence on its own; its columns are named after them all."""
     analyst.bank.execute("CREATE INDEX beside ON bank.customers (region, ssn)")

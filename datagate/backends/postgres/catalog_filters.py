@@ -187,7 +187,10 @@ _DESCRIPTION = Fragment.of(
     _system("g.objoid"),
     " OR (g.classoid OPERATOR(pg_catalog.=) 1259 AND ",
     _column("g.objoid", "g.objsubid"),
-    "))",
+    ") OR (g.classoid OPERATOR(pg_catalog.=) 2606 AND EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k"
+    " WHERE k.oid OPERATOR(pg_catalog.=) g.objoid AND ",
+    seen_constraint("k"),
+    ")))",
 )
 
 # The engine's own triggers (of foreign keys) on tables that are visible whole; others call what is not.
