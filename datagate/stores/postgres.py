@@ -118,6 +118,11 @@ DECLARE
     concerned record;
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
+        -- It takes away what its snapshot does not show, too: that would neither be recorded nor told to anybody.
+        IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+            RAISE EXCEPTION 'TRUNCATE of datagate.{table} takes a transaction that is READ COMMITTED'
+                USING ERRCODE = 'serialization_failure';
+        END IF;
         INSERT INTO datagate.{history} (present, recorded_at, recorded_by, why, {columns})
         SELECT false, clock_timestamp(), recorder, reason, {columns} FROM datagate.{table};
         {truncated}

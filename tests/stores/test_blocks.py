@@ -126,6 +126,20 @@ def test_an_old_snapshot_does_not_write_over_a_newer_block(dsn: str, isolation: 
             assert_bits_are_right(new)
 
 
+@pytest.mark.parametrize("isolation", ISOLATIONS[1:])
+def test_no_bit_outlives_a_truncation_in_an_old_snapshot(dsn: str, isolation: psycopg.IsolationLevel) -> None:
+    """TRUNCATE takes answers away that its snapshot does not show: their bits would go on saying yes."""
+    with psycopg.connect(dsn) as old, psycopg.connect(dsn, autocommit=True) as new:
+        old.isolation_level = isolation
+        old.execute("SELECT 1")
+        new.execute("INSERT INTO datagate.consents VALUES ('1', 'tax', true, now())")
+        with pytest.raises(errors.SerializationFailure, match="READ COMMITTED"):
+            old.execute("TRUNCATE datagate.consents")
+        old.rollback()
+        assert_bits_are_right(new)
+        assert new.execute("SELECT data_subject FROM datagate.consents").fetchall() == [("1",)]
+
+
 def test_two_writers_of_a_new_block_wait_for_each_other(dsn: str, session: Connection) -> None:
     """Both bits are there afterwards, and one alone where the other rolls back."""
     give = "INSERT INTO datagate.consents VALUES (%s, 'tax', true, now())"
